@@ -1,0 +1,121 @@
+// A real OpenID provider (npm `oidc-provider`) on a loopback port.
+//
+//   node server.mjs --redirect-uri http://127.0.0.1:8090/auth/callback [--redirect-uri …]
+//                   [--port 0] [--access-token-ttl 3600] [--refresh-token-ttl 86400]
+//
+// The first line on standard output says where it listens and which clients it knows:
+//   {"event":"ready","issuer":"http://127.0.0.1:NNNN","clients":[…]}
+// After that, one JSON line per thing that happened to a grant, so that a test can count the exchanges:
+//   {"event":"grant.success","grant_type":"refresh_token","client_id":"nexus-demo"}
+//   {"event":"grant.error","grant_type":"refresh_token","client_id":"nexus-demo","error":"invalid_grant"}
+//   {"event":"grant.revoked","grant_type":"refresh_token","client_id":"nexus-demo"}
+//
+// Refresh tokens rotate at every use, and a consumed one that comes back revokes its whole grant. Sign-in and consent
+// are plain forms: whoever keeps cookies can post `prompt=login&login=alice&password=any`, then `prompt=consent`, to
+// the form's action. Any login works; it becomes the account's `sub`.
+
+import { generateKeyPairSync } from 'node:crypto';
+import { createServer } from 'node:http';
+import { parseArgs } from 'node:util';
+import { Provider } from 'oidc-provider';
+
+const { values: options } = parseArgs({
+  options: {
+    port: { type: 'string', default: '0' },
+    'redirect-uri': { type: 'string', multiple: true, default: [] },
+    'access-token-ttl': { type: 'string', default: '3600' },
+    'refresh-token-ttl': { type: 'string', default: '86400' },
+  },
+});
+
+function seconds(name) {
+  const value = Number(options[name]);
+  if (!Number.isInteger(value) || value < 1) {
+    throw new Error(`--${name} is a whole number of seconds, not ${options[name]}`);
+  }
+  return value;
+}
+
+function say(line) {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+}
+
+function client(client_id, token_endpoint_auth_method) {
+  return {
+    client_id,
+    ...(token_endpoint_auth_method === 'none' ? {} : { client_secret: `${client_id}-secret` }),
+    token_endpoint_auth_method,
+    redirect_uris: options['redirect-uri'],
+    grant_types: ['authorization_code', 'refresh_token'],
+    response_types: ['code'],
+    scope: 'openid profile email offline_access',
+  };
+}
+
+const clients = [
+  client('nexus-demo', 'client_secret_post'),
+  client('nexus-basic', 'client_secret_basic'),
+  client('nexus-public', 'none'),
+];
+
+const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+
+function configuration() {
+  return {
+    clients,
+    jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), kid: 'signing-1', use: 'sig', alg: 'RS256' }] },
+    cookies: { keys: ['a loopback provider keeps no secrets'] },
+    claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'] },
+    findAccount: (_ctx, accountId) => ({
+      accountId,
+      claims: () => ({ sub: accountId, name: accountId, email: `${accountId}@example.test`, email_verified: true }),
+    }),
+    features: {
+      devInteractions: { enabled: true },
+      introspection: { enabled: true },
+      revocation: { enabled: true },
+    },
+    pkce: { required: () => true },
+    rotateRefreshToken: true,
+    ttl: {
+      AccessToken: seconds('access-token-ttl'),
+      AuthorizationCode: 60,
+      Grant: seconds('refresh-token-ttl'),
+      IdToken: 3600,
+      Interaction: 600,
+      RefreshToken: seconds('refresh-token-ttl'),
+      Session: 3600,
+    },
+  };
+}
+
+function report(provider) {
+  const about = (ctx) => ({
+    grant_type: ctx?.oidc?.params?.grant_type,
+    client_id: ctx?.oidc?.client?.clientId,
+  });
+  provider.on('grant.success', (ctx) => say({ event: 'grant.success', ...about(ctx) }));
+  provider.on('grant.error', (ctx, error) => say({ event: 'grant.error', ...about(ctx), error: error.error }));
+  provider.on('grant.revoked', (ctx) => say({ event: 'grant.revoked', ...about(ctx) }));
+  provider.on('server_error', (_ctx, error) => console.error(error));
+}
+
+// The issuer is the address, so the socket listens before the provider exists.
+const server = createServer();
+server.listen(Number(options.port), '127.0.0.1', () => {
+  const issuer = `http://127.0.0.1:${server.address().port}`;
+  const provider = new Provider(issuer, configuration());
+  report(provider);
+  server.on('request', provider.callback());
+  say({
+    event: 'ready',
+    issuer,
+    clients: clients.map(({ client_id, client_secret, token_endpoint_auth_method }) => ({
+      client_id, client_secret, token_endpoint_auth_method,
+    })),
+  });
+});
+
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => process.exit(0));
+}
