@@ -1,0 +1,293 @@
+//! What each command causes, state by state.
+
+use super::state::STATE_VERSION;
+use super::{
+    AttentionReason, Claim, Connection, ConnectionCommand, ConnectionError, ConnectionEvent, ConsentKind, CredentialState, PendingConsent, RefreshFailure, RefreshVerdict,
+    Rotation, Status, classify,
+};
+use crate::decider::{Decider, aggregate_shim};
+use crate::provider::ProviderId;
+use crate::sealing::SealedRef;
+use crate::time::Timestamp;
+
+type Decision = Result<Vec<ConnectionEvent>, ConnectionError>;
+
+aggregate_shim!(Connection, "connection", ConnectionCommand, ConnectionEvent, ConnectionError);
+
+impl Decider for Connection {
+    const STATE_VERSION: u32 = STATE_VERSION;
+
+    fn decide(&self, command: ConnectionCommand) -> Decision {
+        use ConnectionCommand as Command;
+        match command {
+            Command::Request { .. } => self.request(command),
+            Command::AcceptCallback { state_digest, now, exchange_within_ms } => self.accept_callback(state_digest, now, exchange_within_ms),
+            Command::CompleteConsent { .. } => self.complete_consent(command),
+            Command::CaptureCredential { state_digest, now, credential, provider_epoch } => {
+                self.open_consent(&state_digest, ConsentKind::Static, now)?;
+                self.next_version(&credential)?;
+                Ok(vec![ConnectionEvent::CredentialCaptured { state_digest, credential, provider_epoch }])
+            }
+            Command::Fail { state_digest, reason, error, now } => {
+                if self.unsettled_state.as_ref() != Some(&state_digest) {
+                    self.open_consent(&state_digest, ConsentKind::Oauth2, now)?;
+                }
+                Ok(vec![ConnectionEvent::Failed { reason, error }])
+            }
+            Command::Expire { now, exchange_deadline_passed } => self.expire(now, exchange_deadline_passed),
+            Command::ClaimRefresh { forced, deadline_ms, takeover, rotation, provider_epoch } => self.claim_refresh(forced, deadline_ms, takeover, rotation, provider_epoch),
+            Command::RecordRefresh { attempt, credential, scopes, expires_at, rotated } => self.record_refresh(attempt, credential, scopes, expires_at, rotated),
+            Command::RecordRefreshFailure { attempt, failure } => self.record_refresh_failure(attempt, failure),
+            Command::RequireAttention { reason } => self.require_attention(reason),
+            Command::Revoke { reason } => self.revoke(reason),
+            Command::Erase => self.erase(),
+        }
+    }
+
+    fn evolve(&mut self, event: &ConnectionEvent) {
+        self.fold(event);
+    }
+
+    fn sealed(event: &ConnectionEvent) -> Option<&SealedRef> {
+        match event {
+            ConnectionEvent::Requested { sealed_id, .. } => Some(sealed_id),
+            ConnectionEvent::Activated { credential, .. } | ConnectionEvent::CredentialCaptured { credential, .. } | ConnectionEvent::Refreshed { credential, .. } => Some(credential),
+            ConnectionEvent::ConsentReturned { .. }
+            | ConnectionEvent::Failed { .. }
+            | ConnectionEvent::Expired {}
+            | ConnectionEvent::RefreshStarted { .. }
+            | ConnectionEvent::RefreshFailed { .. }
+            | ConnectionEvent::AttentionRequired { .. }
+            | ConnectionEvent::Revoked { .. }
+            | ConnectionEvent::Deleted {} => None,
+        }
+    }
+}
+
+impl Connection {
+    fn request(&self, command: ConnectionCommand) -> Decision {
+        let ConnectionCommand::Request {
+            workspace_id,
+            provider_id,
+            provider_name,
+            auth_type,
+            consent,
+            scopes,
+            return_url,
+            metadata,
+            action,
+            state_digest,
+            expires_at,
+            sealed_id,
+        } = command
+        else {
+            return Ok(Vec::new());
+        };
+        if self.status != Status::Absent {
+            self.may_be_requested_again(&workspace_id, provider_id)?;
+        }
+        Ok(vec![ConnectionEvent::Requested {
+            workspace_id,
+            provider_id,
+            provider_name,
+            auth_type,
+            consent,
+            scopes,
+            return_url,
+            metadata,
+            action,
+            state_digest,
+            expires_at,
+            sealed_id,
+        }])
+    }
+
+    fn may_be_requested_again(&self, workspace_id: &str, provider_id: ProviderId) -> Result<(), ConnectionError> {
+        self.not_ended()?;
+        if self.workspace_id != workspace_id {
+            return Err(ConnectionError::WorkspaceMismatch);
+        }
+        if self.provider_id != Some(provider_id) {
+            return Err(ConnectionError::ProviderMismatch);
+        }
+        if self.pending.as_ref().is_some_and(|pending| pending.returned.is_some()) {
+            return Err(ConnectionError::ExchangeInProgress);
+        }
+        Ok(())
+    }
+
+    fn accept_callback(&self, state_digest: String, now: Timestamp, exchange_within_ms: u64) -> Decision {
+        self.open_consent(&state_digest, ConsentKind::Oauth2, now)?;
+        Ok(vec![ConnectionEvent::ConsentReturned { state_digest, deadline_ms: exchange_within_ms }])
+    }
+
+    /// The pending consent that a state names, unspent and in time.
+    fn open_consent(&self, state_digest: &str, consent: ConsentKind, now: Timestamp) -> Result<&PendingConsent, ConnectionError> {
+        if self.status == Status::Absent {
+            return Err(ConnectionError::NotFound);
+        }
+        if self.spent_state.as_deref() == Some(state_digest) {
+            return Err(ConnectionError::StateUsed);
+        }
+        self.not_ended()?;
+        let pending = self.pending.as_ref().filter(|pending| pending.state_digest == state_digest);
+        let pending = pending.ok_or(ConnectionError::StateUnknown)?;
+        if now >= pending.expires_at {
+            return Err(ConnectionError::StateExpired);
+        }
+        if pending.consent != consent {
+            return Err(ConnectionError::WrongConsent);
+        }
+        Ok(pending)
+    }
+
+    fn complete_consent(&self, command: ConnectionCommand) -> Decision {
+        let ConnectionCommand::CompleteConsent { state_digest, credential, scopes, expires_at, account, refreshable, provider_epoch } = command else {
+            return Ok(Vec::new());
+        };
+        self.not_ended()?;
+        if self.unsettled_state.as_ref() != Some(&state_digest) {
+            return Err(ConnectionError::NotAwaitingExchange);
+        }
+        let before = self.credential.as_ref().and_then(|old| old.account.as_ref());
+        if before.is_some() && account.is_some() && before != account.as_ref() {
+            return Err(ConnectionError::AccountMismatch);
+        }
+        self.next_version(&credential)?;
+        Ok(vec![ConnectionEvent::Activated { credential, scopes, expires_at, account, refreshable, provider_epoch }])
+    }
+
+    fn expire(&self, now: Timestamp, exchange_deadline_passed: bool) -> Decision {
+        let Some(pending) = &self.pending else { return Err(ConnectionError::NotDue) };
+        let due = match pending.returned {
+            Some(_) => exchange_deadline_passed,
+            None => now >= pending.expires_at,
+        };
+        if due { Ok(vec![ConnectionEvent::Expired {}]) } else { Err(ConnectionError::NotDue) }
+    }
+
+    fn claim_refresh(&self, forced: bool, deadline_ms: u64, takeover: Option<u64>, rotation: Rotation, provider_epoch: u64) -> Decision {
+        let credential = self.refreshable()?;
+        if let Some(held) = self.refresh.claim
+            && takeover != Some(held.attempt)
+        {
+            return Err(ConnectionError::ClaimHeld { attempt: held.attempt });
+        }
+        if credential.provider_epoch != provider_epoch {
+            return Ok(vec![ConnectionEvent::AttentionRequired { reason: AttentionReason::ProviderChanged, attempt: None }]);
+        }
+        let repeat = match self.unknown_redemption(rotation) {
+            Some(unknown) if unknown.repeat => {
+                let reason = AttentionReason::RefreshOutcomeUnknown;
+                return Ok(vec![ConnectionEvent::AttentionRequired { reason, attempt: Some(unknown.attempt) }]);
+            }
+            unknown => unknown.is_some(),
+        };
+        let attempt = self.refresh.attempts + 1;
+        Ok(vec![ConnectionEvent::RefreshStarted { attempt, deadline_ms, credential_version: credential.sealed.version, repeat, forced }])
+    }
+
+    /// The earlier attempt that may have spent the rotating token which is about to be redeemed.
+    fn unknown_redemption(&self, rotation: Rotation) -> Option<Claim> {
+        let rotating = match rotation {
+            Rotation::Always => true,
+            Rotation::Auto => self.refresh.ever_rotated,
+            Rotation::Never => false,
+        };
+        // A claim that is still held here is being taken over.
+        self.refresh.claim.or(self.refresh.unknown).filter(|_| rotating)
+    }
+
+    fn refreshable(&self) -> Result<&CredentialState, ConnectionError> {
+        match (self.status, self.attention, &self.credential) {
+            (Status::Absent, ..) => Err(ConnectionError::NotFound),
+            (Status::Attention, Some(reason), _) => Err(ConnectionError::InAttention(reason)),
+            (Status::Active, _, Some(credential)) if credential.refreshable => Ok(credential),
+            (Status::Active, _, Some(_)) if self.is_static() => Err(ConnectionError::StaticCredential),
+            (Status::Active, _, Some(_)) => Err(ConnectionError::NotRefreshable),
+            (status, ..) => Err(ConnectionError::NotActive(status)),
+        }
+    }
+
+    /// Whether its credential was typed in rather than issued by a provider.
+    #[must_use]
+    pub fn is_static(&self) -> bool {
+        self.auth_type.is_some_and(|auth_type| auth_type != crate::provider::AuthType::Oauth2)
+    }
+
+    fn record_refresh(&self, attempt: u64, credential: SealedRef, scopes: Vec<String>, expires_at: Option<Timestamp>, rotated: bool) -> Decision {
+        self.started(attempt)?;
+        self.not_ended()?;
+        // A credential of a later attempt, or of a newer consent, is the newer one.
+        if self.credential.as_ref().is_none_or(|current| attempt <= current.attempt) {
+            return Ok(Vec::new());
+        }
+        self.next_version(&credential)?;
+        Ok(vec![ConnectionEvent::Refreshed { attempt, credential, scopes, expires_at, rotated }])
+    }
+
+    fn record_refresh_failure(&self, attempt: u64, failure: RefreshFailure) -> Decision {
+        self.started(attempt)?;
+        let Some(claim) = self.refresh.claim.filter(|claim| claim.attempt == attempt) else {
+            return Ok(Vec::new());
+        };
+        let RefreshFailure { outcome, error, http_status, retry_after_seconds } = failure;
+        let verdict = classify(outcome, &error);
+        let mut events = vec![ConnectionEvent::RefreshFailed { attempt, outcome, error, http_status, retry_after_seconds }];
+        if let RefreshVerdict::GrantGone(reason) = verdict
+            && claim.credential_version == self.credential_version
+        {
+            events.push(ConnectionEvent::AttentionRequired { reason, attempt: Some(attempt) });
+        }
+        Ok(events)
+    }
+
+    fn require_attention(&self, reason: AttentionReason) -> Decision {
+        match self.status {
+            Status::Attention => Ok(Vec::new()),
+            Status::Active => match self.refresh.claim {
+                Some(claim) => Err(ConnectionError::ClaimHeld { attempt: claim.attempt }),
+                None => Ok(vec![ConnectionEvent::AttentionRequired { reason, attempt: None }]),
+            },
+            Status::Absent => Err(ConnectionError::NotFound),
+            status @ (Status::Pending | Status::Failed | Status::Revoked | Status::Deleted) => Err(ConnectionError::NotActive(status)),
+        }
+    }
+
+    fn revoke(&self, reason: Option<String>) -> Decision {
+        match self.status {
+            Status::Absent => Err(ConnectionError::NotFound),
+            Status::Revoked | Status::Deleted => Ok(Vec::new()),
+            Status::Pending | Status::Active | Status::Attention | Status::Failed => Ok(vec![ConnectionEvent::Revoked { reason }]),
+        }
+    }
+
+    fn erase(&self) -> Decision {
+        match self.status {
+            Status::Absent => Err(ConnectionError::NotFound),
+            Status::Deleted => Ok(Vec::new()),
+            Status::Revoked | Status::Failed => Ok(vec![ConnectionEvent::Deleted {}]),
+            Status::Pending | Status::Active | Status::Attention => Err(ConnectionError::NotEnded),
+        }
+    }
+
+    fn not_ended(&self) -> Result<(), ConnectionError> {
+        match self.status {
+            Status::Revoked | Status::Deleted => Err(ConnectionError::Ended(self.status)),
+            Status::Absent => Err(ConnectionError::NotFound),
+            Status::Pending | Status::Active | Status::Attention | Status::Failed => Ok(()),
+        }
+    }
+
+    fn started(&self, attempt: u64) -> Result<(), ConnectionError> {
+        if attempt == 0 || attempt > self.refresh.attempts {
+            return Err(ConnectionError::UnknownAttempt { attempt });
+        }
+        Ok(())
+    }
+
+    fn next_version(&self, credential: &SealedRef) -> Result<(), ConnectionError> {
+        let expected = self.credential_version + 1;
+        if credential.version == expected { Ok(()) } else { Err(ConnectionError::StaleVersion { expected }) }
+    }
+}

@@ -1,0 +1,64 @@
+//! What operators and the program itself did to the vault: a stream per node, without a state.
+
+use serde::{Deserialize, Serialize};
+
+use crate::decider::domain_event;
+use crate::stream::StreamKey;
+
+/// The type of these streams.
+pub const STREAM_TYPE: &str = "vault";
+
+/// What happened to the vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum VaultEvent {
+    /// A read model was rebuilt from the log.
+    #[serde(rename = "vault.projection_rebuilt")]
+    ProjectionRebuilt {
+        /// Which one.
+        name: String,
+        /// The version of its fold.
+        version: i64,
+        /// The generation that serves since.
+        generation: i64,
+        /// How many rows it has.
+        rows: u64,
+        /// How many rows differed from the generation before.
+        differences: u64,
+        /// How many events were folded.
+        events: u64,
+    },
+}
+
+impl VaultEvent {
+    /// The name it is stored under; frozen.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::ProjectionRebuilt { .. } => "vault.projection_rebuilt",
+        }
+    }
+}
+
+domain_event!(VaultEvent);
+
+/// The stream in which the node `node_id` records what was done to the vault.
+#[must_use]
+pub fn vault_stream(node_id: &str) -> StreamKey {
+    StreamKey::new(STREAM_TYPE, node_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_one_stream() {
+        assert_eq!(vault_stream("n1"), StreamKey::new("vault", "n1"));
+    }
+
+    #[test]
+    fn every_event_has_a_fixture_that_decodes_and_encodes_equal() {
+        crate::fixtures::check::<VaultEvent>(&["vault.projection_rebuilt"]);
+    }
+}
