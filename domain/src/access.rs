@@ -51,7 +51,7 @@ pub enum AccessEvent {
 impl AccessEvent {
     /// The name it is stored under; frozen.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub const fn stored_name(&self) -> &'static str {
         match self {
             Self::CredentialRetrieved { .. } => "credential.retrieved",
             Self::CredentialDenied { .. } => "credential.denied",

@@ -14,3 +14,6 @@ pub use error::ConnectionError;
 pub use event::{ConnectionEvent, EVENT_TYPES};
 pub use failure::{AttentionReason, FailureReason, RefreshVerdict, classify};
 pub use state::{Claim, Connection, ConsentKind, CredentialState, LastFailure, PendingConsent, RefreshState, Status};
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ pub trait Decider: cqrs_es::Aggregate {
 }
 
 /// Implements `cqrs_es::Aggregate` and `cqrs_es::DomainEvent` over a [`Decider`].
-macro_rules! aggregate_shim {
+macro_rules! aggregate {
     ($state:ty, $stream_type:literal, $command:ty, $event:ty, $error:ty) => {
         impl cqrs_es::Aggregate for $state {
             const TYPE: &'static str = $stream_type;
@@ -49,14 +49,14 @@ macro_rules! aggregate_shim {
         $crate::decider::domain_event!($event);
     };
 }
-pub(crate) use aggregate_shim;
+pub(crate) use aggregate;
 
-/// Implements `cqrs_es::DomainEvent` over an event's `name`.
+/// Implements `cqrs_es::DomainEvent` over an event's `stored_name`.
 macro_rules! domain_event {
     ($event:ty) => {
         impl cqrs_es::DomainEvent for $event {
             fn event_type(&self) -> String {
-                self.name().to_owned()
+                self.stored_name().to_owned()
             }
 
             fn event_version(&self) -> String {

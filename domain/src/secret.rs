@@ -94,6 +94,11 @@ fn zero(value: &mut Value) {
     }
 }
 
+/// A plaintext is not of the form it was sealed in. It does not say why, for that would quote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the plaintext is not of the form it was sealed in")]
+pub struct InvalidPlaintext;
+
 /// `value` as JSON in memory that is zeroed on drop and was never moved while it grew.
 ///
 /// `value` must have a JSON form: its maps have texts for keys, and serializing it cannot fail.

@@ -1,81 +1,77 @@
-//! How a credential is used: what agents are told beside it, and the form it is typed into.
+//! How an agent uses a credential, and the form that asks for one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::provider::{AuthType, ProviderProfile};
+use crate::provider::{AuthType, ProviderProfile, is_secret};
 
-/// How an agent puts a credential into its requests, as `/v1/token` serves it.
+/// How an agent puts a credential into a request, as it is served beside the credential.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Strategy {
-    /// Which way: `oauth2`, `header`, `query_param`, `basic_auth`, `hmac_payload`, `aws_sigv4`,
-    /// `path`, or the provider's own.
+    /// Which way; `oauth2`, `header`, `query_param`, `basic_auth`, `hmac_payload`, `aws_sigv4`,
+    /// `path`, or what a provider calls its own.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The settings of that way.
+    /// The way's settings.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, String>,
 }
 
-/// How credentials of this provider are used. `params.auth_strategy` wins over everything else.
+/// Members of `params` that say something else than how a credential is used.
+const NOT_CONFIGURATION: &[&str] = &[
+    "auth_strategy",
+    "credential_schema",
+    "error_in_200",
+    "id_token_as_access_token",
+    "refresh_reuse_grace_seconds",
+    "refresh_rotation",
+    "revocation_endpoint",
+    "scope_separator",
+    "skip_scope_on_auth",
+    "skip_scope_on_exchange",
+    "token_request_format",
+    "validation",
+];
+
+/// What `auth_header` holds when it says how an OAuth client authenticates, and names no header.
+const OAUTH_METHODS: &[&str] = &["client_secret_post", "client_secret_basic", "private_key_jwt", "none"];
+
+/// How the credentials of this provider are used: `params.auth_strategy`, or else what its
+/// `auth_type` and the scalar members of `params` say.
 #[must_use]
 pub fn strategy_of(profile: &ProviderProfile) -> Strategy {
-    if let Some(strategy) = given_strategy(profile) {
+    if let Some(strategy) = own_strategy(profile) {
         return strategy;
     }
-    let config = Config(profile);
-    match profile.auth_type {
-        AuthType::Oauth2 | AuthType::Saml => config.strategy("oauth2", []),
-        AuthType::ApiKey | AuthType::Header => header(profile),
-        AuthType::QueryParam => config.strategy("query_param", [("param_name", "api_key"), ("credential_field", "api_key")]),
-        AuthType::BasicAuth => config.strategy("basic_auth", [("username_field", "username"), ("password_field", "password")]),
-        AuthType::HmacPayload => {
-            let defaults = [("header_name", "X-Signature"), ("secret_field", "secret"), ("algo", "sha256"), ("encoding", "hex")];
-            config.strategy("hmac_payload", defaults)
-        }
-        AuthType::AwsSigv4 => config.strategy("aws_sigv4", [("service", ""), ("region", "us-east-1")]),
-        AuthType::Path => config.strategy("path", []),
+    let kind = match profile.auth_type {
+        AuthType::Oauth2 | AuthType::Saml => return Strategy { kind: profile.auth_type.as_str().to_owned(), config: BTreeMap::new() },
+        AuthType::ApiKey | AuthType::Header => AuthType::Header,
+        other @ (AuthType::QueryParam | AuthType::BasicAuth | AuthType::HmacPayload | AuthType::AwsSigv4 | AuthType::Path) => other,
+    };
+    let mut config = scalars(&profile.params);
+    if kind == AuthType::Header {
+        complete_header(&mut config, profile);
     }
-}
-
-/// The parameters from which a strategy's settings are taken.
-struct Config<'a>(&'a ProviderProfile);
-
-impl Config<'_> {
-    /// A strategy with these settings, by name and default; an empty default means none.
-    fn strategy<const N: usize>(&self, kind: &str, defaults: [(&str, &str); N]) -> Strategy {
-        let setting = |(name, default): (&str, &str)| {
-            let value = self.0.params.get(name).and_then(scalar).unwrap_or_else(|| default.to_owned());
-            (!value.is_empty()).then(|| (name.to_owned(), value))
-        };
-        Strategy { kind: kind.to_owned(), config: defaults.into_iter().filter_map(setting).collect() }
+    for (name, value) in defaults(kind) {
+        config.entry((*name).to_owned()).or_insert_with(|| (*value).to_owned());
     }
+    Strategy { kind: kind.as_str().to_owned(), config }
 }
 
-/// A key in `Authorization` is preceded by `Bearer `, one in a header of its own by nothing.
-fn header(profile: &ProviderProfile) -> Strategy {
-    const AUTHORIZATION: &str = "Authorization";
-    let names = [profile.param("header_name"), profile.param("param_name"), profile.auth_header.as_deref()];
-    let name = names.into_iter().flatten().find(|name| !name.is_empty()).unwrap_or(AUTHORIZATION);
-    let bearer = profile.auth_type == AuthType::ApiKey && name.eq_ignore_ascii_case(AUTHORIZATION);
-    let prefix = if bearer { "Bearer " } else { "" };
-    let mut strategy = Config(profile).strategy("header", [("credential_field", "api_key"), ("value_prefix", prefix)]);
-    strategy.config.insert("header_name".to_owned(), name.to_owned());
-    strategy
-}
-
-fn given_strategy(profile: &ProviderProfile) -> Option<Strategy> {
-    let given = profile.params.get("auth_strategy")?;
-    let kind = given.get("type")?.as_str()?.to_owned();
-    let config = given.get("config").and_then(Value::as_object).map(texts).unwrap_or_default();
+/// `params.auth_strategy`, which wins over the rest.
+fn own_strategy(profile: &ProviderProfile) -> Option<Strategy> {
+    let strategy = profile.params.get("auth_strategy")?;
+    let kind = strategy.get("type")?.as_str().filter(|kind| !kind.is_empty())?.to_owned();
+    let config = strategy.get("config").and_then(Value::as_object).map(scalars).unwrap_or_default();
     Some(Strategy { kind, config })
 }
 
-/// The scalars among `values`, as texts.
-fn texts(values: &Map<String, Value>) -> BTreeMap<String, String> {
-    values.iter().filter_map(|(name, value)| Some((name.clone(), scalar(value)?))).collect()
+/// The settings among `params`, as texts. Secrets are none.
+fn scalars(params: &Map<String, Value>) -> BTreeMap<String, String> {
+    let settings = params.iter().filter(|(name, _)| !NOT_CONFIGURATION.contains(&name.as_str()) && !is_secret(name));
+    settings.filter_map(|(name, value)| Some((name.clone(), scalar(value)?))).collect()
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -87,20 +83,43 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// The JSON Schema of the form in which a user types a static credential: the provider's own
-/// (`params.credential_schema`), or one made of the fields that its strategy reads.
+/// The header's name, and for an API key in `Authorization` the scheme before it.
+fn complete_header(config: &mut BTreeMap<String, String>, profile: &ProviderProfile) {
+    let param_name = config.remove("param_name");
+    let auth_header = profile.auth_header.clone().filter(|name| !OAUTH_METHODS.contains(&name.as_str()));
+    let named = config.remove("header_name").into_iter().chain(param_name).chain(auth_header).find(|name| !name.is_empty());
+    let header_name = named.unwrap_or_else(|| "Authorization".to_owned());
+    if profile.auth_type == AuthType::ApiKey && header_name.eq_ignore_ascii_case("Authorization") {
+        config.entry("value_prefix".to_owned()).or_insert_with(|| "Bearer ".to_owned());
+    }
+    config.insert("header_name".to_owned(), header_name);
+}
+
+/// The settings of a way that are known when nothing is said.
+const fn defaults(kind: AuthType) -> &'static [(&'static str, &'static str)] {
+    match kind {
+        AuthType::ApiKey | AuthType::Header => &[("credential_field", "api_key")],
+        AuthType::QueryParam => &[("param_name", "api_key"), ("credential_field", "api_key")],
+        AuthType::BasicAuth => &[("username_field", "username"), ("password_field", "password")],
+        AuthType::HmacPayload => &[("header_name", "X-Signature"), ("secret_field", "secret"), ("algo", "sha256"), ("encoding", "hex")],
+        AuthType::AwsSigv4 => &[("region", "us-east-1")],
+        AuthType::Oauth2 | AuthType::Saml | AuthType::Path => &[],
+    }
+}
+
+/// The JSON Schema of the form that asks for this provider's credential: `params.credential_schema`,
+/// or one made of the fields that its strategy uses. Fields with `"format": "password"` are masked.
 #[must_use]
 pub fn default_credential_schema(profile: &ProviderProfile) -> Value {
     if let Some(schema) = profile.params.get("credential_schema").filter(|schema| schema.is_object()) {
         return schema.clone();
     }
-    let fields = fields_of(profile);
-    let properties: Map<_, _> = fields.iter().map(|field| (field.name.clone(), field.schema())).collect();
-    let required: Vec<_> = fields.iter().filter(|field| field.required).map(|field| &field.name).collect();
-    json!({"type": "object", "title": profile.name, "properties": properties, "required": required})
+    let fields = fields_of(&strategy_of(profile));
+    let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name.as_str()).collect();
+    let properties: Map<String, Value> = fields.iter().map(|field| (field.name.clone(), field.schema())).collect();
+    json!({ "title": profile.name, "type": "object", "required": required, "properties": properties })
 }
 
-/// A field of the form.
 struct Field {
     name: String,
     secret: bool,
@@ -112,7 +131,7 @@ impl Field {
         Self { name: name.to_owned(), secret: true, required: true }
     }
 
-    fn plain(name: &str) -> Self {
+    fn public(name: &str) -> Self {
         Self { secret: false, ..Self::secret(name) }
     }
 
@@ -121,149 +140,35 @@ impl Field {
     }
 
     fn schema(&self) -> Value {
-        let mut schema = json!({"type": "string", "title": title(&self.name)});
-        if self.required {
-            schema["minLength"] = json!(1);
-        }
+        let mut schema = json!({ "type": "string", "title": title(&self.name) });
         if self.secret {
-            schema["format"] = json!("password");
+            schema["format"] = "password".into();
+        }
+        if self.required {
+            schema["minLength"] = 1.into();
         }
         schema
     }
 }
 
-fn fields_of(profile: &ProviderProfile) -> Vec<Field> {
-    let Strategy { kind, config } = strategy_of(profile);
-    let setting = |name: &str, default: &'static str| config.get(name).map_or(default, String::as_str).to_owned();
-    match kind.as_str() {
-        "basic_auth" => vec![Field::plain(&setting("username_field", "username")), Field::secret(&setting("password_field", "password"))],
-        "hmac_payload" => vec![Field::secret(&setting("secret_field", "secret"))],
-        "aws_sigv4" => vec![Field::plain("access_key"), Field::secret("secret_key"), Field::secret("session_token").optional()],
-        "path" => path_fields(profile),
-        _ => vec![Field::secret(&setting("credential_field", "api_key"))],
-    }
-}
-
-/// One for each `{placeholder}` of the provider's endpoint templates.
-fn path_fields(profile: &ProviderProfile) -> Vec<Field> {
-    let params = profile.params.values().filter_map(Value::as_str);
-    let templates = [&profile.api_base_url, &profile.user_info_endpoint].into_iter().filter_map(Option::as_deref);
-    let names: BTreeSet<_> = templates.chain(params).flat_map(placeholders).collect();
-    if names.is_empty() { vec![Field::secret("api_key")] } else { names.into_iter().map(Field::secret).collect() }
-}
-
-fn placeholders(template: &str) -> impl Iterator<Item = &str> {
-    template.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name).filter(|name| !name.is_empty())
-}
-
-/// `api_key` for people: `Api key`.
+/// `secret_key` as `Secret key`.
 fn title(name: &str) -> String {
     let words = name.replace(['_', '-'], " ");
-    let mut letters = words.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    let mut characters = words.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
+/// The fields of a credential that a strategy uses.
+fn fields_of(strategy: &Strategy) -> Vec<Field> {
+    let named = |setting: &str, default: &'static str| strategy.config.get(setting).map_or(default, String::as_str).to_owned();
+    match strategy.kind.as_str() {
+        "oauth2" | "saml" => Vec::new(),
+        "basic_auth" => vec![Field::public(&named("username_field", "username")), Field::secret(&named("password_field", "password"))],
+        "hmac_payload" => vec![Field::secret(&named("secret_field", "secret"))],
+        "aws_sigv4" => vec![Field::public("access_key"), Field::secret("secret_key"), Field::secret("session_token").optional()],
+        _ => vec![Field::secret(&named("credential_field", "api_key"))],
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn profile(auth_type: AuthType, rest: Value) -> ProviderProfile {
-        let mut profile: ProviderProfile = serde_json::from_value(rest).unwrap();
-        profile.name = "Weather".into();
-        profile.auth_type = auth_type;
-        profile
-    }
-
-    fn served(auth_type: AuthType, rest: Value) -> Value {
-        serde_json::to_value(strategy_of(&profile(auth_type, rest))).unwrap()
-    }
-
-    #[test]
-    fn oauth2_needs_no_settings() {
-        let params = json!({"params": {"access_type": "offline"}, "auth_header": "client_secret_basic"});
-        assert_eq!(served(AuthType::Oauth2, params), json!({"type": "oauth2"}));
-    }
-
-    #[test]
-    fn an_api_key_is_a_bearer_in_authorization() {
-        let config = json!({"header_name": "Authorization", "credential_field": "api_key", "value_prefix": "Bearer "});
-        assert_eq!(served(AuthType::ApiKey, json!({})), json!({"type": "header", "config": config}));
-    }
-
-    #[test]
-    fn an_api_key_in_a_header_of_its_own_is_raw() {
-        let config = json!({"header_name": "X-Api-Key", "credential_field": "api_key"});
-        let served_as = json!({"type": "header", "config": config});
-        assert_eq!(served(AuthType::ApiKey, json!({"auth_header": "X-Api-Key"})), served_as);
-        assert_eq!(served(AuthType::ApiKey, json!({"params": {"header_name": "X-Api-Key"}, "auth_header": "X-Other"})), served_as);
-        assert_eq!(served(AuthType::ApiKey, json!({"params": {"param_name": "X-Api-Key"}})), served_as);
-    }
-
-    #[test]
-    fn a_header_is_raw_unless_a_prefix_is_given() {
-        let plain = json!({"header_name": "Authorization", "credential_field": "api_key"});
-        assert_eq!(served(AuthType::Header, json!({})), json!({"type": "header", "config": plain}));
-        let prefixed = json!({"header_name": "X-Key", "credential_field": "token", "value_prefix": "Token "});
-        let params = json!({"params": {"header_name": "X-Key", "credential_field": "token", "value_prefix": "Token "}});
-        assert_eq!(served(AuthType::Header, params), json!({"type": "header", "config": prefixed}));
-    }
-
-    #[test]
-    fn every_other_way_has_defaults_that_parameters_replace() {
-        let expected = [
-            (AuthType::QueryParam, json!({"type": "query_param", "config": {"param_name": "key", "credential_field": "api_key"}})),
-            (AuthType::BasicAuth, json!({"type": "basic_auth", "config": {"username_field": "username", "password_field": "password"}})),
-            (
-                AuthType::HmacPayload,
-                json!({"type": "hmac_payload", "config": {"header_name": "X-Signature", "secret_field": "secret", "algo": "sha1", "encoding": "hex"}}),
-            ),
-            (AuthType::AwsSigv4, json!({"type": "aws_sigv4", "config": {"service": "s3", "region": "us-east-1"}})),
-            (AuthType::Path, json!({"type": "path"})),
-        ];
-        for (auth_type, strategy) in expected {
-            let params = json!({"params": {"param_name": "key", "algo": "sha1", "service": "s3"}});
-            assert_eq!(served(auth_type, params), strategy);
-        }
-    }
-
-    #[test]
-    fn the_given_strategy_wins_and_its_settings_are_texts() {
-        let given = json!({"params": {"auth_strategy": {"type": "query_param", "config": {"param_name": "k", "n": 7, "t": true, "o": {}, "z": null}}}});
-        let config = json!({"param_name": "k", "n": "7", "t": "true"});
-        assert_eq!(served(AuthType::BasicAuth, given), json!({"type": "query_param", "config": config}));
-    }
-
-    #[test]
-    fn the_form_asks_for_what_the_strategy_reads() {
-        let form = |auth_type, rest| default_credential_schema(&profile(auth_type, rest));
-        let secret = |title: &str| json!({"type": "string", "title": title, "minLength": 1, "format": "password"});
-        assert_eq!(
-            form(AuthType::ApiKey, json!({})),
-            json!({"type": "object", "title": "Weather", "properties": {"api_key": secret("Api key")}, "required": ["api_key"]})
-        );
-        let basic = form(AuthType::BasicAuth, json!({"params": {"username_field": "user"}}));
-        assert_eq!(basic["properties"]["user"], json!({"type": "string", "title": "User", "minLength": 1}));
-        assert_eq!(basic["properties"]["password"], secret("Password"));
-        assert_eq!(basic["required"], json!(["user", "password"]));
-        let aws = form(AuthType::AwsSigv4, json!({}));
-        assert_eq!(aws["properties"]["session_token"], json!({"type": "string", "title": "Session token", "format": "password"}));
-        assert_eq!(aws["required"], json!(["access_key", "secret_key"]));
-        let path = form(AuthType::Path, json!({"api_base_url": "https://api.test/bot{token}/{room}"}));
-        assert_eq!(path["required"], json!(["room", "token"]));
-        assert_eq!(form(AuthType::HmacPayload, json!({}))["required"], json!(["secret"]));
-        assert_eq!(form(AuthType::QueryParam, json!({"params": {"credential_field": "k"}}))["required"], json!(["k"]));
-    }
-
-    #[test]
-    fn the_given_schema_wins() {
-        let schema = json!({"type": "object", "properties": {"x": {"type": "integer"}}});
-        let given = json!({"params": {"credential_schema": schema}});
-        assert_eq!(default_credential_schema(&profile(AuthType::ApiKey, given)), schema);
-    }
-
-    #[test]
-    fn a_schema_that_is_no_object_is_passed_over() {
-        let given = json!({"params": {"credential_schema": true}});
-        assert_eq!(default_credential_schema(&profile(AuthType::ApiKey, given))["required"], json!(["api_key"]));
-    }
-}
+mod tests;

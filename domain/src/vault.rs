@@ -33,7 +33,7 @@ pub enum VaultEvent {
 impl VaultEvent {
     /// The name it is stored under; frozen.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub const fn stored_name(&self) -> &'static str {
         match self {
             Self::ProjectionRebuilt { .. } => "vault.projection_rebuilt",
         }

@@ -2,17 +2,17 @@
 
 use super::state::STATE_VERSION;
 use super::{
-    AttentionReason, Claim, Connection, ConnectionCommand, ConnectionError, ConnectionEvent, ConsentKind, CredentialState, PendingConsent, RefreshFailure, RefreshVerdict,
+    AttentionReason, Claim, Connection, ConnectionCommand, ConnectionError, ConnectionEvent, ConsentKind, CredentialState, FailureReason, PendingConsent, RefreshFailure, RefreshVerdict,
     Rotation, Status, classify,
 };
-use crate::decider::{Decider, aggregate_shim};
+use crate::decider::{Decider, aggregate};
 use crate::provider::ProviderId;
 use crate::sealing::SealedRef;
 use crate::time::Timestamp;
 
 type Decision = Result<Vec<ConnectionEvent>, ConnectionError>;
 
-aggregate_shim!(Connection, "connection", ConnectionCommand, ConnectionEvent, ConnectionError);
+aggregate!(Connection, "connection", ConnectionCommand, ConnectionEvent, ConnectionError);
 
 impl Decider for Connection {
     const STATE_VERSION: u32 = STATE_VERSION;
@@ -29,7 +29,10 @@ impl Decider for Connection {
                 Ok(vec![ConnectionEvent::CredentialCaptured { state_digest, credential, provider_epoch }])
             }
             Command::Fail { state_digest, reason, error, now } => {
-                if self.unsettled_state.as_ref() != Some(&state_digest) {
+                // Who says no does so instead of bringing a code, and spends the state like one:
+                // a state that comes back a second time must not end the exchange under way.
+                let ends_exchange = reason != FailureReason::ConsentDenied && self.unsettled_state.as_ref() == Some(&state_digest);
+                if !ends_exchange {
                     self.open_consent(&state_digest, ConsentKind::Oauth2, now)?;
                 }
                 Ok(vec![ConnectionEvent::Failed { reason, error }])
@@ -195,7 +198,8 @@ impl Connection {
             Rotation::Never => false,
         };
         // A claim that is still held here is being taken over.
-        self.refresh.claim.or(self.refresh.unknown).filter(|_| rotating)
+        let unknown = self.refresh.claim.or(self.refresh.unknown)?;
+        (rotating && unknown.credential_version == self.credential_version).then_some(unknown)
     }
 
     fn refreshable(&self) -> Result<&CredentialState, ConnectionError> {

@@ -172,7 +172,7 @@ pub const EVENT_TYPES: &[&str] = &[
 impl ConnectionEvent {
     /// The stored name.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub const fn stored_name(&self) -> &'static str {
         match self {
             Self::Requested { .. } => "connection.requested",
             Self::ConsentReturned { .. } => "connection.consent_returned",

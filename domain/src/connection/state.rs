@@ -249,6 +249,8 @@ impl Connection {
         self.provider_name.clone_from(provider_name);
         self.auth_type = Some(*auth_type);
         self.metadata.clone_from(metadata);
+        // Whatever an exchange that was given up on still brings, this request replaces it.
+        self.unsettled_state = None;
         self.pending = Some(PendingConsent {
             state_digest: state_digest.clone(),
             expires_at: *expires_at,

@@ -1,7 +1,10 @@
 //! A provider's public settings.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+use url::Url;
+
+use crate::connection::Rotation;
 
 /// How a provider's accounts are authenticated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -60,6 +63,7 @@ pub struct ProviderProfile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
     /// How its accounts are authenticated.
+    #[serde(deserialize_with = "null_is_default")]
     pub auth_type: AuthType,
     /// For `oauth2`, how the client authenticates at the token endpoint; for `api_key`, the
     /// header's name.
@@ -78,8 +82,10 @@ pub struct ProviderProfile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
     /// Whether the endpoints come from the issuer's discovery document.
+    #[serde(deserialize_with = "null_is_default")]
     pub enable_discovery: bool,
     /// What is asked for when a request names no scopes.
+    #[serde(deserialize_with = "null_is_default")]
     pub scopes: Vec<String>,
     /// Where agents find the provider's API.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,5 +95,83 @@ pub struct ProviderProfile {
     pub user_info_endpoint: Option<String>,
     /// Further authorization parameters for `oauth2`, strategy configuration for static types, and
     /// the settings that the contract names. Secrets in it are masked.
+    #[serde(deserialize_with = "null_is_default")]
     pub params: Map<String, Value>,
+    /// Whether a client secret is among its sealed secrets. What a caller says here does not
+    /// count: whoever seals secrets says it of them, and while they stay, it stays.
+    #[serde(deserialize_with = "null_is_default")]
+    pub has_client_secret: bool,
+}
+
+/// On the wire, `null` clears a field.
+fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+impl ProviderProfile {
+    /// What its name is unique by: the name without regard to case.
+    #[must_use]
+    pub fn name_key(&self) -> String {
+        // Upper case first: letters with more than one lower case form (σ, ς) then agree.
+        self.name.trim().to_uppercase().to_lowercase()
+    }
+
+    /// Whether the provider replaces a refresh token when it is redeemed: `params.refresh_rotation`.
+    #[must_use]
+    pub fn rotation(&self) -> Rotation {
+        match self.params.get("refresh_rotation").and_then(Value::as_str) {
+            Some("always") => Rotation::Always,
+            Some("never") => Rotation::Never,
+            Some(_) | None => Rotation::Auto,
+        }
+    }
+
+    /// `params.revocation_endpoint` (RFC 7009).
+    #[must_use]
+    pub fn revocation_endpoint(&self) -> Option<&str> {
+        self.params.get("revocation_endpoint").and_then(Value::as_str).filter(|url| !url.is_empty())
+    }
+
+    /// Whom it entrusts with secrets and tokens: the field, and the scheme, host and port of its
+    /// URL, as `https://accounts.example.test`.
+    #[must_use]
+    pub fn upstream_hosts(&self) -> Vec<(&'static str, String)> {
+        let fields = [
+            ("token_url", present(self.token_url.as_ref())),
+            ("issuer", present(self.issuer.as_ref())),
+            ("params.revocation_endpoint", self.revocation_endpoint()),
+        ];
+        fields.into_iter().filter_map(|(field, url)| Some((field, origin(url?)?))).collect()
+    }
+
+    /// The first field of `next` that entrusts a host which this profile does not. A caller who
+    /// changes one must give the client secret again, and the provider's epoch rises.
+    #[must_use]
+    pub fn changed_host(&self, next: &Self) -> Option<&'static str> {
+        let trusted = self.upstream_hosts();
+        let is_trusted = |host: &String| trusted.iter().any(|(_, known)| known == host);
+        next.upstream_hosts().into_iter().find(|(_, host)| !is_trusted(host)).map(|(field, _)| field)
+    }
+
+    /// The names of the fields in which `next` differs.
+    pub(super) fn differences(&self, next: &Self) -> Vec<String> {
+        let fields = |profile| match serde_json::to_value(profile) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) | Err(_) => Map::new(),
+        };
+        let (old, new): (Map<_, _>, Map<_, _>) = (fields(self), fields(next));
+        let mut changed: Vec<String> = old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name)).cloned().collect();
+        changed.sort_unstable();
+        changed.dedup();
+        changed
+    }
+}
+
+/// A text that is neither absent nor empty.
+pub(super) fn present(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
+}
+
+fn origin(url: &str) -> Option<String> {
+    Some(Url::parse(url).ok()?.origin().ascii_serialization())
 }

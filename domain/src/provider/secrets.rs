@@ -1,159 +1,163 @@
-//! A provider's secrets, in clear.
+//! A provider's secrets, and how they are kept out of its public settings.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::secret::{Secret, SecretMap, to_secret_json};
+use crate::secret::{InvalidPlaintext, Secret, SecretMap, to_secret_json};
 
-/// What stands for a secret in the parameters that are shown.
+/// What stands for a secret in public settings.
 pub const MASK: &str = "********";
 
-/// The keys inside `params` that hold secrets, whatever their case.
+/// The members of `params` that hold secrets, at any depth.
 pub const SECRET_PARAMS: &[&str] = &[
     "access_token",
+    "api_key",
     "api_secret",
+    "client_assertion",
     "client_secret",
+    "passphrase",
     "password",
     "private_key",
+    "private_key_jwk",
     "private_key_pem",
     "refresh_token",
     "secret",
+    "secret_access_key",
     "secret_key",
     "signing_key",
     "signing_secret",
     "webhook_secret",
 ];
 
-/// A provider's secrets.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// A form's description: its members are named like secrets, and hold none.
+const PUBLIC_PARAM: &str = "credential_schema";
+
+/// What a provider's sealed blob holds.
+#[derive(Clone, Debug, Default)]
 pub struct ProviderSecrets {
     /// The OAuth client's secret.
     pub client_secret: Option<Secret>,
-    /// Those taken out of `params`.
+    /// The secrets within `params`, by their place: a JSON pointer (RFC 6901), as `/private_key`.
     pub params: SecretMap,
-}
-
-/// A plaintext is not a provider's secrets. It does not say why, for that would quote it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the plaintext is not a provider's secrets")]
-pub struct InvalidProviderSecrets;
-
-/// The plaintext, to be written, of borrowed secrets.
-#[derive(Serialize)]
-struct Written<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_secret: Option<&'a str>,
-    params: &'a Map<String, Value>,
 }
 
 impl ProviderSecrets {
     /// Whether there is nothing to seal.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.client_secret.is_none() && self.params.expose().is_empty()
+        self.client_secret.is_none() && self.params.is_empty()
     }
 
-    /// The plaintext to be sealed: JSON, `{"client_secret":…,"params":{…}}`.
+    /// The plaintext to be sealed.
     #[must_use]
     pub fn to_plaintext(&self) -> Zeroizing<Vec<u8>> {
-        to_secret_json(&Written { client_secret: self.client_secret.as_ref().map(Secret::expose), params: self.params.expose() })
+        let client_secret = self.client_secret.as_ref().map(Secret::expose);
+        to_secret_json(&Sealed { client_secret, params: self.params.expose() })
     }
 
-    /// Reads the plaintext of an opened blob.
+    /// The secrets in an opened plaintext.
     ///
     /// # Errors
-    /// [`InvalidProviderSecrets`].
-    pub fn from_plaintext(plaintext: &[u8]) -> Result<Self, InvalidProviderSecrets> {
-        serde_json::from_slice(plaintext).map_err(|_| InvalidProviderSecrets)
+    /// [`InvalidPlaintext`], which tells nothing of what it holds.
+    pub fn from_plaintext(plaintext: &[u8]) -> Result<Self, InvalidPlaintext> {
+        let opened: Opened = serde_json::from_slice(plaintext).map_err(|_| InvalidPlaintext)?;
+        Ok(Self { client_secret: opened.client_secret, params: opened.params })
     }
 }
 
-/// Takes the secrets out of `params`: the public parameters, in which a mask stands for each
-/// secret, and the secrets. What is masked already, null or empty is no secret.
+/// The wire form, to be written. Its names and those of [`Opened`] are frozen.
+#[derive(Serialize)]
+struct Sealed<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<&'a str>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    params: &'a Map<String, Value>,
+}
+
+/// The wire form, read.
+#[derive(Deserialize)]
+struct Opened {
+    client_secret: Option<Secret>,
+    #[serde(default)]
+    params: SecretMap,
+}
+
+/// Takes the secrets out of `params` and leaves masks in their places. A mask that is already
+/// there stays: whoever sends back what was read means the stored secret, see [`carry_over`].
 #[must_use]
 pub fn split_secrets(mut params: Map<String, Value>) -> (Map<String, Value>, SecretMap) {
     let mut secrets = Map::new();
-    for (name, value) in &mut params {
-        if is_secret(name) && !is_blank(value) {
-            secrets.insert(name.clone(), std::mem::replace(value, Value::String(MASK.to_owned())));
-        }
-    }
+    split_members(&mut params, "", &mut secrets);
     (params, SecretMap::new(secrets))
 }
 
-/// Puts each secret back where its mask stands. A mask whose secret is not known stays.
-#[must_use]
-pub fn merge_secrets(mut params: Map<String, Value>, secrets: &SecretMap) -> Map<String, Value> {
-    for (name, value) in &mut params {
-        if is_secret(name)
-            && value == MASK
-            && let Some(secret) = secrets.expose().get(name)
-        {
-            *value = secret.clone();
+fn split_members(members: &mut Map<String, Value>, place: &str, secrets: &mut Map<String, Value>) {
+    for (name, value) in members {
+        let place = format!("{place}/{}", name.replace('~', "~0").replace('/', "~1"));
+        if place == format!("/{PUBLIC_PARAM}") {
+            continue;
+        }
+        if is_secret(name) {
+            take_secret(value, place, secrets);
+        } else {
+            split_value(value, &place, secrets);
         }
     }
-    params
 }
 
-fn is_secret(name: &str) -> bool {
-    SECRET_PARAMS.iter().any(|secret| secret.eq_ignore_ascii_case(name))
+fn split_value(value: &mut Value, place: &str, secrets: &mut Map<String, Value>) {
+    match value {
+        Value::Object(members) => split_members(members, place, secrets),
+        Value::Array(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                split_value(item, &format!("{place}/{index}"), secrets);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
-fn is_blank(value: &Value) -> bool {
-    value.is_null() || value == "" || value == MASK
+fn take_secret(value: &mut Value, place: String, secrets: &mut Map<String, Value>) {
+    if !value.is_null() && value != MASK {
+        secrets.insert(place, std::mem::replace(value, MASK.into()));
+    }
+}
+
+/// Whether a member of `params` by this name holds a secret.
+pub(crate) fn is_secret(name: &str) -> bool {
+    SECRET_PARAMS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
+}
+
+/// `params` in clear: the secrets in their places again. Whole, it is a secret.
+#[must_use]
+pub fn merge_secrets(params: &Map<String, Value>, secrets: &SecretMap) -> SecretMap {
+    let mut merged = Value::Object(params.clone());
+    for (place, secret) in secrets.expose() {
+        if let Some(masked) = merged.pointer_mut(place).filter(|value| **value == MASK) {
+            masked.clone_from(secret);
+        }
+    }
+    match merged {
+        Value::Object(merged) => SecretMap::new(merged),
+        _ => SecretMap::default(),
+    }
+}
+
+/// The secrets after a change: those `given`, and of those `stored` the ones whose places in the
+/// public `params` still hold a mask.
+#[must_use]
+pub fn carry_over(params: &Map<String, Value>, given: &SecretMap, stored: &SecretMap) -> SecretMap {
+    let public = Value::Object(params.clone());
+    let masked = |place: &&String| public.pointer(place).is_some_and(|value| *value == MASK);
+    let mut secrets = given.expose().clone();
+    for (place, secret) in stored.expose() {
+        if masked(&place) && !secrets.contains_key(place) {
+            secrets.insert(place.clone(), secret.clone());
+        }
+    }
+    SecretMap::new(secrets)
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn object(value: Value) -> Map<String, Value> {
-        serde_json::from_value(value).unwrap()
-    }
-
-    #[test]
-    fn secrets_are_taken_out_of_the_parameters_and_put_back() {
-        let given = object(json!({"audience": "a", "private_key": {"kty": "canary"}, "Client_Secret": "canary", "password": ""}));
-        let (public, secrets) = split_secrets(given.clone());
-        assert_eq!(Value::Object(public.clone()), json!({"audience": "a", "private_key": MASK, "Client_Secret": MASK, "password": ""}));
-        assert_eq!(secrets.expose().len(), 2);
-        assert_eq!(merge_secrets(public, &secrets), given);
-    }
-
-    #[test]
-    fn a_mask_is_no_secret() {
-        let masked = object(json!({"client_secret": MASK}));
-        let (public, secrets) = split_secrets(masked.clone());
-        assert_eq!(public, masked);
-        assert!(secrets.expose().is_empty());
-        assert_eq!(merge_secrets(masked.clone(), &secrets), masked);
-    }
-
-    #[test]
-    fn a_new_value_is_not_overwritten_by_the_stored_one() {
-        let stored = SecretMap::new(object(json!({"client_secret": "old"})));
-        let given = object(json!({"client_secret": "new"}));
-        assert_eq!(merge_secrets(given.clone(), &stored), given);
-    }
-
-    #[test]
-    fn the_plaintext_is_frozen_and_reads_back() {
-        let frozen = r#"{"client_secret":"canary","params":{"private_key":"canary"}}"#;
-        for plaintext in [frozen, r#"{"params":{}}"#] {
-            let secrets = ProviderSecrets::from_plaintext(plaintext.as_bytes()).unwrap();
-            assert_eq!(secrets.to_plaintext().as_slice(), plaintext.as_bytes());
-            assert_eq!(secrets.is_empty(), plaintext != frozen);
-            assert!(!format!("{secrets:?}").contains("canary"));
-        }
-    }
-
-    #[test]
-    fn what_is_not_a_providers_secrets_is_refused() {
-        for plaintext in ["", "{}", r#"{"client_secret":7,"params":{}}"#, r#"{"params":"canary"}"#] {
-            assert_eq!(ProviderSecrets::from_plaintext(plaintext.as_bytes()).unwrap_err(), InvalidProviderSecrets, "{plaintext}");
-        }
-    }
-}
+mod tests;
