@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_reference_is_a_frozen_function_of_the_id() {
         let id = ConnectionId::parse("6f2d3c1e-8a4b-4c5d-9e6f-0a1b2c3d4e5f").unwrap();
-        assert_eq!(id.reference().to_string(), "FROZEN");
+        assert_eq!(id.reference().to_string(), "b7b04fe4-9eec-8706-b7b9-51fb99a831c0");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How an agent uses a credential, and the form that asks for one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -114,7 +114,7 @@ pub fn default_credential_schema(profile: &ProviderProfile) -> Value {
     if let Some(schema) = profile.params.get("credential_schema").filter(|schema| schema.is_object()) {
         return schema.clone();
     }
-    let fields = fields_of(&strategy_of(profile));
+    let fields = fields_of(profile);
     let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name.as_str()).collect();
     let properties: Map<String, Value> = fields.iter().map(|field| (field.name.clone(), field.schema())).collect();
     json!({ "title": profile.name, "type": "object", "required": required, "properties": properties })
@@ -159,15 +159,26 @@ fn title(name: &str) -> String {
 }
 
 /// The fields of a credential that a strategy uses.
-fn fields_of(strategy: &Strategy) -> Vec<Field> {
+fn fields_of(profile: &ProviderProfile) -> Vec<Field> {
+    let strategy = strategy_of(profile);
     let named = |setting: &str, default: &'static str| strategy.config.get(setting).map_or(default, String::as_str).to_owned();
     match strategy.kind.as_str() {
         "oauth2" | "saml" => Vec::new(),
         "basic_auth" => vec![Field::public(&named("username_field", "username")), Field::secret(&named("password_field", "password"))],
         "hmac_payload" => vec![Field::secret(&named("secret_field", "secret"))],
         "aws_sigv4" => vec![Field::public("access_key"), Field::secret("secret_key"), Field::secret("session_token").optional()],
+        "path" if !placeholders(profile).is_empty() => placeholders(profile).into_iter().map(Field::secret).collect(),
         _ => vec![Field::secret(&named("credential_field", "api_key"))],
     }
+}
+
+/// The names of the `{placeholder}`s in the provider's endpoint templates.
+fn placeholders(profile: &ProviderProfile) -> BTreeSet<&str> {
+    let endpoints = [&profile.api_base_url, &profile.user_info_endpoint].into_iter().filter_map(Option::as_deref);
+    let settings = profile.params.iter().filter(|(name, _)| !NOT_CONFIGURATION.contains(&name.as_str()));
+    let templates = endpoints.chain(settings.filter_map(|(_, value)| value.as_str()));
+    let openings = templates.flat_map(|template| template.split('{').skip(1));
+    openings.filter_map(|opening| opening.split_once('}')).map(|(name, _)| name).filter(|name| !name.is_empty()).collect()
 }
 
 #[cfg(test)]

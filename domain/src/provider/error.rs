@@ -1,13 +1,15 @@
 //! The rules a command can break.
 
+use std::borrow::Cow;
+
 /// A profile breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` {message}")]
 pub struct InvalidProfile {
     /// The field, as it is named on the wire; of a member of `params`, `params.<name>`.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// What must be true of it: the end of a sentence that begins with its name.
-    pub message: &'static str,
+    pub message: Cow<'static, str>,
 }
 
 /// Why a command was refused.
@@ -21,7 +23,7 @@ pub enum ProviderError {
     AlreadyRegistered,
     /// The profile breaks a rule.
     #[error(transparent)]
-    InvalidProfile(#[from] InvalidProfile),
+    Invalid(#[from] InvalidProfile),
     /// Else whoever may edit a provider could have its secrets and every refresh token sent elsewhere.
     #[error("changing the host of `{field}` needs the client_secret again")]
     HostChangeNeedsSecret {

@@ -132,16 +132,25 @@ impl ProviderProfile {
         self.params.get("revocation_endpoint").and_then(Value::as_str).filter(|url| !url.is_empty())
     }
 
-    /// Whom it entrusts with secrets and tokens: the field, and the scheme, host and port of its
-    /// URL, as `https://accounts.example.test`.
+    /// The URLs that this program itself calls or sends users to, and which are given: each with
+    /// its field.
     #[must_use]
-    pub fn upstream_hosts(&self) -> Vec<(&'static str, String)> {
+    pub fn urls(&self) -> Vec<(&'static str, &str)> {
         let fields = [
+            ("auth_url", present(self.auth_url.as_ref())),
             ("token_url", present(self.token_url.as_ref())),
             ("issuer", present(self.issuer.as_ref())),
             ("params.revocation_endpoint", self.revocation_endpoint()),
         ];
-        fields.into_iter().filter_map(|(field, url)| Some((field, origin(url?)?))).collect()
+        fields.into_iter().filter_map(|(field, url)| Some((field, url?))).collect()
+    }
+
+    /// Whom it entrusts with secrets and tokens: the field, and the scheme, host and port of its
+    /// URL, as `https://accounts.example.test`.
+    #[must_use]
+    pub fn upstream_hosts(&self) -> Vec<(&'static str, String)> {
+        let entrusted = self.urls().into_iter().filter(|(field, _)| *field != "auth_url");
+        entrusted.filter_map(|(field, url)| Some((field, origin(url)?))).collect()
     }
 
     /// The first field of `next` that entrusts a host which this profile does not. A caller who

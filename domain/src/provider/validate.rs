@@ -1,5 +1,7 @@
 //! What must be true of a profile.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use url::Url;
 
@@ -35,18 +37,15 @@ impl ProviderProfile {
     }
 
     fn validate_urls(&self) -> Validity {
-        let urls = [
-            ("auth_url", &self.auth_url),
-            ("token_url", &self.token_url),
-            ("issuer", &self.issuer),
-            ("api_base_url", &self.api_base_url),
-        ];
-        for (field, url) in urls {
-            present(url.as_ref()).map_or(Ok(()), |url| validate_url(field, url))?;
+        for (field, url) in self.urls() {
+            validate_url(field, url)?;
+        }
+        if let Some(template) = present(self.api_base_url.as_ref()) {
+            validate_url("api_base_url", &fill_template(template))?;
         }
         // It may be a path below `api_base_url`.
         match present(self.user_info_endpoint.as_ref()) {
-            Some(url) if !url.starts_with('/') => validate_url("user_info_endpoint", url),
+            Some(url) if !url.starts_with('/') => validate_url("user_info_endpoint", &fill_template(url)),
             Some(_) | None => Ok(()),
         }
     }
@@ -55,9 +54,7 @@ impl ProviderProfile {
         for (name, value) in &self.params {
             match (name.as_str(), value) {
                 (_, Value::Null) => {}
-                ("revocation_endpoint", Value::String(url)) if url.is_empty() => {}
-                ("revocation_endpoint", Value::String(url)) => validate_url("params.revocation_endpoint", url)?,
-                ("revocation_endpoint", _) => broken("params.revocation_endpoint", NOT_A_URL)?,
+                ("revocation_endpoint", value) => rule(value.is_string(), "params.revocation_endpoint", NOT_A_URL)?,
                 ("refresh_rotation", value) => validate_rotation(value)?,
                 ("credential_schema", value) => rule(value.is_object(), "params.credential_schema", "must be a JSON Schema in an object")?,
                 ("auth_strategy", value) => validate_strategy(value)?,
@@ -97,9 +94,23 @@ fn validate_url(field: &'static str, url: &str) -> Validity {
     let accepted = Url::parse(url).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty() && url.password().is_none() && url.fragment().is_none()
     });
-    // The parser forgives `https:host`, `https:\\host` and blanks around and in the text.
+    // The parser forgives `https:host`, backslashes and blanks; other readers of the URL may not.
     let literal = url.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://")) || url.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("http://"));
-    rule(accepted && literal && !url.contains(|c: char| c.is_whitespace() || c.is_control()), field, NOT_A_URL)
+    rule(accepted && literal && !url.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\'), field, NOT_A_URL)
+}
+
+/// A template with each `{placeholder}` replaced by a letter.
+fn fill_template(template: &str) -> String {
+    let mut filled = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{')
+        && let Some((_, behind)) = after.split_once('}')
+    {
+        filled.push_str(before);
+        filled.push('x');
+        rest = behind;
+    }
+    filled + rest
 }
 
 fn validate_rotation(value: &Value) -> Validity {
@@ -120,7 +131,7 @@ fn is_token(text: &str) -> bool {
 }
 
 const fn broken(field: &'static str, message: &'static str) -> Validity {
-    Err(InvalidProfile { field, message })
+    Err(InvalidProfile { field: Cow::Borrowed(field), message: Cow::Borrowed(message) })
 }
 
 const fn rule(holds: bool, field: &'static str, message: &'static str) -> Validity {

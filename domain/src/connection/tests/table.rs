@@ -14,10 +14,17 @@ fn states() -> Vec<(&'static str, Connection)> {
         ("refreshing", claimed()),
         ("reconnecting", then(&active(), request("s1b", ConsentKind::Oauth2))),
         ("attention", in_attention(AttentionReason::RefreshTokenInvalid)),
+        ("outcome unknown", outcome_unknown()),
         ("failed", failed_consent()),
         ("revoked", revoked()),
         ("deleted", deleted()),
     ]
+}
+
+/// Attempt 2, a repeat, ended as unknown as the first.
+fn outcome_unknown() -> Connection {
+    let repeated = then(&claimed(), claim(Rotation::Always, Some(1)));
+    then(&repeated, claim(Rotation::Always, Some(2)))
 }
 
 fn commands() -> Vec<(&'static str, Command)> {
