@@ -149,7 +149,7 @@ pub(crate) async fn run<B: Batcher>(waiting: mpsc::Receiver<Message>, mut batche
             Message::Stop(done) => {
                 stopped = true;
                 // A stop that was given up on is a stop all the same.
-                drop(done.send(()));
+                let _gone = done.send(());
             }
             Message::End => break,
         }

@@ -80,6 +80,15 @@ CREATE TABLE projection_rebuilds (
     events     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- A rebuild that is under way; it goes on here after a stop.
+CREATE TABLE projection_rebuilds (
+    name       TEXT    PRIMARY KEY,
+    version    INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    position   INTEGER NOT NULL,                                        -- the last one folded
+    events     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE vault_settings (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -120,9 +129,16 @@ CREATE TRIGGER log_heads_are_not_replaced BEFORE INSERT ON log_heads
 WHEN EXISTS (SELECT 1 FROM log_heads WHERE size = NEW.size)
 BEGIN SELECT RAISE(ABORT, 'tree heads are never changed'); END;
 
+CREATE TRIGGER log_heads_keep_the_newest BEFORE DELETE ON log_heads
+WHEN NOT EXISTS (SELECT 1 FROM log_heads WHERE size > OLD.size)
+BEGIN SELECT RAISE(ABORT, 'the newest tree head is kept'); END;
+
+CREATE TRIGGER checkpoints_are_not_deleted BEFORE DELETE ON checkpoints
+BEGIN SELECT RAISE(ABORT, 'checkpoints are never changed'); END;
+
 CREATE TRIGGER checkpoints_are_not_updated BEFORE UPDATE ON checkpoints
 BEGIN SELECT RAISE(ABORT, 'checkpoints are never changed'); END;
 
 CREATE TRIGGER checkpoints_are_not_replaced BEFORE INSERT ON checkpoints
-WHEN EXISTS (SELECT 1 FROM checkpoints WHERE size = NEW.size AND note <> NEW.note)
+WHEN EXISTS (SELECT 1 FROM checkpoints WHERE size = NEW.size)
 BEGIN SELECT RAISE(ABORT, 'checkpoints are never changed'); END;
