@@ -27,8 +27,8 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Transaction;
 
 use crate::admission::Head;
-use crate::clock::Clock;
 use crate::backend::ReadError;
+use crate::clock::Clock;
 use crate::ledger::{OpenError, Projector};
 use crate::writer::{self, Message};
 
@@ -82,18 +82,32 @@ impl PostgresDatabase {
         waiting: mpsc::Receiver<Message>,
     ) -> Result<Opened, OpenError> {
         check_and_migrate(&options).await?;
-        let database = Self { pool: pool(&options)? };
+        let database = Self {
+            pool: pool(&options)?,
+        };
         let newest = database.newest().await?;
         clock.observe(newest.now);
         let (sender, head) = watch::channel(newest.head);
-        let loads = PgPoolOptions::new().max_connections(LOADERS).acquire_timeout(POOL_WAIT).connect_lazy_with(options.sqlx());
-        let listener = tokio::spawn(listener::follow(options.clone(), sender.clone(), Arc::clone(&clock)));
+        let loads = PgPoolOptions::new()
+            .max_connections(LOADERS)
+            .acquire_timeout(POOL_WAIT)
+            .connect_lazy_with(options.sqlx());
+        let listener = tokio::spawn(listener::follow(
+            options.clone(),
+            sender.clone(),
+            Arc::clone(&clock),
+        ));
         let batcher = batcher::PostgresBatcher::new(options, projector, clock);
         let writer = tokio::spawn(async move {
             writer::run(waiting, batcher, sender).await;
             listener.abort();
         });
-        Ok(Opened { database, streams: PostgresEventRepository::new(loads), head, writer })
+        Ok(Opened {
+            database,
+            streams: PostgresEventRepository::new(loads),
+            head,
+            writer,
+        })
     }
 
     /// A connection of the pool; goes back when dropped. Its statements are limited to 30 seconds,
@@ -102,13 +116,19 @@ impl PostgresDatabase {
     /// # Errors
     /// No connection was free or could be made in time.
     pub async fn client(&self) -> Result<Client, ReadError> {
-        self.pool.get().await.map_err(|error| ReadError::Unavailable(describe_pool(&error)))
+        self.pool
+            .get()
+            .await
+            .map_err(|error| ReadError::Unavailable(describe_pool(&error)))
     }
 
     async fn newest(&self) -> Result<read::Newest, OpenError> {
         let unavailable = |error: ReadError| OpenError::Unavailable(error.to_string());
         let client = self.client().await.map_err(unavailable)?;
-        let row = client.query_one(read::NEWEST_HEAD, &[]).await.map_err(|error| OpenError::Unavailable(describe(&error)))?;
+        let row = client
+            .query_one(read::NEWEST_HEAD, &[])
+            .await
+            .map_err(|error| OpenError::Unavailable(describe(&error)))?;
         read::newest(&row).ok_or(OpenError::DamagedHead)
     }
 }
@@ -119,23 +139,37 @@ impl PostgresDatabase {
 /// # Errors
 /// The database's, `lock_timeout` included.
 pub async fn lock_head(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&HEAD_LOCK]).await.map(drop)
+    transaction
+        .execute("SELECT pg_advisory_xact_lock($1)", &[&HEAD_LOCK])
+        .await
+        .map(drop)
 }
 
 /// Refuses a database that would change the bytes of what it stores, then migrates.
 async fn check_and_migrate(options: &PostgresOptions) -> Result<(), OpenError> {
     let unavailable = |error: tokio_postgres::Error| OpenError::Unavailable(describe(&error));
-    let mut link = link::Link::open(options, OPEN_WITHIN, |_| ()).await.map_err(OpenError::Unavailable)?;
-    let encoding: String = link.client.query_one("SHOW server_encoding", &[]).await.map_err(unavailable)?.get(0);
+    let mut link = link::Link::open(options, OPEN_WITHIN, |_| ())
+        .await
+        .map_err(OpenError::Unavailable)?;
+    let encoding: String = link
+        .client
+        .query_one("SHOW server_encoding", &[])
+        .await
+        .map_err(unavailable)?
+        .get(0);
     if encoding != "UTF8" {
-        return Err(OpenError::Unavailable(format!("its encoding is {encoding}; it must be UTF8")));
+        return Err(OpenError::Unavailable(format!(
+            "its encoding is {encoding}; it must be UTF8"
+        )));
     }
     migrate::migrate(&mut link.client).await?;
     Ok(())
 }
 
 fn pool(options: &PostgresOptions) -> Result<Pool, OpenError> {
-    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let recycling = ManagerConfig {
+        recycling_method: RecyclingMethod::Fast,
+    };
     let manager = Manager::from_config(options.tokio_postgres(), options.connector(), recycling);
     Pool::builder(manager)
         .max_size(READERS)

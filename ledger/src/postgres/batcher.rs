@@ -46,15 +46,34 @@ enum Stopped {
 }
 
 impl PostgresBatcher {
-    pub(super) fn new(options: PostgresOptions, projector: Option<Box<dyn Projector>>, clock: Arc<Clock>) -> Self {
-        Self { options, projector, clock, session: None, down: None, untold: None }
+    pub(super) fn new(
+        options: PostgresOptions,
+        projector: Option<Box<dyn Projector>>,
+        clock: Arc<Clock>,
+    ) -> Self {
+        Self {
+            options,
+            projector,
+            clock,
+            session: None,
+            down: None,
+            untold: None,
+        }
     }
 
     /// The session, made anew when it is gone. While the server is down, most batches do not wait
     /// for an attempt of their own: one that took long is not repeated for as long again.
     async fn session(&mut self) -> Result<&Session, Failure> {
-        if self.session.as_ref().is_none_or(|session| session.link.client.is_closed()) {
-            if let Some(down) = self.down.as_ref().filter(|down| Instant::now() < down.until) {
+        if self
+            .session
+            .as_ref()
+            .is_none_or(|session| session.link.client.is_closed())
+        {
+            if let Some(down) = self
+                .down
+                .as_ref()
+                .filter(|down| Instant::now() < down.until)
+            {
                 return Err(Failure::Broken(down.cause.clone()));
             }
             let started = Instant::now();
@@ -62,13 +81,18 @@ impl PostgresBatcher {
                 Ok(session) => Some(session),
                 Err(cause) => {
                     let until = Instant::now() + started.elapsed().max(RETRY_AT_LEAST);
-                    self.down = Some(Down { cause: cause.clone(), until });
+                    self.down = Some(Down {
+                        cause: cause.clone(),
+                        until,
+                    });
                     return Err(Failure::Broken(cause));
                 }
             };
             self.down = None;
         }
-        self.session.as_ref().ok_or_else(|| Failure::Broken("no session".to_owned()))
+        self.session
+            .as_ref()
+            .ok_or_else(|| Failure::Broken("no session".to_owned()))
     }
 
     /// Begins a transaction. A session that broke while it was idle is replaced once: nothing
@@ -127,7 +151,12 @@ impl PostgresBatcher {
         }
     }
 
-    async fn try_write(&mut self, batch: &[&Append], decided: &Decided, commit_sent: &AtomicBool) -> Result<(), Stopped> {
+    async fn try_write(
+        &mut self,
+        batch: &[&Append],
+        decided: &Decided,
+        commit_sent: &AtomicBool,
+    ) -> Result<(), Stopped> {
         let Some(session) = &self.session else {
             return Err(Stopped::TooLong);
         };
@@ -136,14 +165,21 @@ impl PostgresBatcher {
         let projector = self.projector.as_deref_mut();
         let finished = async {
             if let Some(projector) = projector {
-                projector.apply_postgres(&session.link.client, &events).await?;
+                projector
+                    .apply_postgres(&session.link.client, &events)
+                    .await?;
             }
             commit_sent.store(true, Ordering::Relaxed);
-            session.commit(&decided.head).await.map_err(Stopped::Database)
+            session
+                .commit(&decided.head)
+                .await
+                .map_err(Stopped::Database)
         };
         // Polled in this order, and so sent in this order: the rows, the read models, COMMIT.
         let both = async { futures::join!(session.write(&rows), finished) };
-        let (written, finished) = timeout(PATIENCE, both).await.map_err(|_| Stopped::TooLong)?;
+        let (written, finished) = timeout(PATIENCE, both)
+            .await
+            .map_err(|_| Stopped::TooLong)?;
         written.map_err(Stopped::Database)?;
         finished
     }
@@ -196,7 +232,9 @@ impl Batcher for PostgresBatcher {
         self.down = None;
         let session = match self.session().await {
             Ok(session) => session,
-            Err(Failure::Refused(cause) | Failure::Unable(cause) | Failure::Broken(cause)) => return Err(cause),
+            Err(Failure::Refused(cause) | Failure::Unable(cause) | Failure::Broken(cause)) => {
+                return Err(cause);
+            }
         };
         let found = match timeout(PATIENCE, session.leaf_at(first.position)).await {
             Ok(found) => found.map_err(|error| describe(&error)),
@@ -220,7 +258,13 @@ impl Batcher for PostgresBatcher {
     /// Wakes the other nodes: a hint, so its answer is not waited for.
     async fn after_batch(&mut self) {
         if let (Some(position), Some(session)) = (self.untold.take(), &self.session) {
-            drop(session.link.client.batch_execute(&format!("NOTIFY {CHANNEL}, '{position}'")).now_or_never());
+            drop(
+                session
+                    .link
+                    .client
+                    .batch_execute(&format!("NOTIFY {CHANNEL}, '{position}'"))
+                    .now_or_never(),
+            );
         }
     }
     /// Work is for the one writing connection of `SQLite`; here everybody writes over the pool.

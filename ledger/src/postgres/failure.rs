@@ -33,8 +33,14 @@ impl Failure {
         let cause = describe(error);
         match error.as_db_error() {
             Some(said) if said.parsed_severity() == Some(Severity::Error) => {
-                let is_data = DATA.iter().any(|class| said.code().code().starts_with(class));
-                if is_data { Self::Refused(cause) } else { Self::Unable(cause) }
+                let is_data = DATA
+                    .iter()
+                    .any(|class| said.code().code().starts_with(class));
+                if is_data {
+                    Self::Refused(cause)
+                } else {
+                    Self::Unable(cause)
+                }
             }
             _ => Self::Broken(cause),
         }

@@ -21,7 +21,11 @@ impl Link {
     ///
     /// # Errors
     /// A sentence without secrets.
-    pub(super) async fn open(options: &PostgresOptions, limit: Duration, mut notified: impl FnMut(&str) + Send + 'static) -> Result<Self, String> {
+    pub(super) async fn open(
+        options: &PostgresOptions,
+        limit: Duration,
+        mut notified: impl FnMut(&str) + Send + 'static,
+    ) -> Result<Self, String> {
         let config = options.tokio_postgres();
         let connected = tokio::time::timeout(limit, config.connect(options.connector())).await;
         let (client, mut connection) = match connected {
@@ -33,14 +37,19 @@ impl Link {
             let mut messages = stream::poll_fn(|context| connection.poll_message(context));
             while let Some(message) = messages.next().await {
                 match message {
-                    Ok(AsyncMessage::Notification(notification)) => notified(notification.payload()),
+                    Ok(AsyncMessage::Notification(notification)) => {
+                        notified(notification.payload())
+                    }
                     Ok(_) => {}
                     // Whoever waits for an answer gets this error too.
                     Err(_) => break,
                 }
             }
         });
-        Ok(Self { client, driver: driver.abort_handle() })
+        Ok(Self {
+            client,
+            driver: driver.abort_handle(),
+        })
     }
 }
 

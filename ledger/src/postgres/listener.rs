@@ -7,11 +7,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::{Client, Statement};
 
+use super::CONNECT_WITHIN;
 use super::failure::describe;
 use super::link::Link;
 use super::options::PostgresOptions;
 use super::read::{NEWEST_HEAD, newest};
-use super::CONNECT_WITHIN;
 use crate::admission::Head;
 use crate::clock::Clock;
 use crate::writer::advance;
@@ -43,7 +43,12 @@ pub(super) async fn follow(options: PostgresOptions, head: watch::Sender<Head>, 
     }
 }
 
-async fn listen(options: &PostgresOptions, head: &watch::Sender<Head>, clock: &Clock, is_down: &mut bool) -> Result<std::convert::Infallible, String> {
+async fn listen(
+    options: &PostgresOptions,
+    head: &watch::Sender<Head>,
+    clock: &Clock,
+    is_down: &mut bool,
+) -> Result<std::convert::Infallible, String> {
     let (sender, mut told) = mpsc::unbounded_channel();
     // A notification without a position is a reason to look.
     let notified = move |payload: &str| {
@@ -73,7 +78,12 @@ async fn listen(options: &PostgresOptions, head: &watch::Sender<Head>, clock: &C
     }
 }
 
-async fn look(client: &Client, statement: &Statement, head: &watch::Sender<Head>, clock: &Clock) -> Result<(), String> {
+async fn look(
+    client: &Client,
+    statement: &Statement,
+    head: &watch::Sender<Head>,
+    clock: &Clock,
+) -> Result<(), String> {
     let row = answered(client.query_one(statement, &[])).await?;
     let found = newest(&row).ok_or("the newest tree head is damaged")?;
     clock.observe(found.now);
@@ -81,7 +91,9 @@ async fn look(client: &Client, statement: &Statement, head: &watch::Sender<Head>
     Ok(())
 }
 
-async fn answered<T>(answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, String> {
+async fn answered<T>(
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, String> {
     match timeout(ANSWER_WITHIN, answer).await {
         Ok(answer) => answer.map_err(|error| describe(&error)),
         Err(_) => Err("the server does not answer".to_owned()),

@@ -24,14 +24,24 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), MigrateError> {
 
 /// Applies the next migration, unless another node did meanwhile.
 async fn step(transaction: &Transaction<'_>) -> Result<(), MigrateError> {
-    transaction.batch_execute("SET LOCAL statement_timeout = 0").await.map_err(failed)?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATE_LOCK]).await.map_err(failed)?;
+    transaction
+        .batch_execute("SET LOCAL statement_timeout = 0")
+        .await
+        .map_err(failed)?;
+    transaction
+        .execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATE_LOCK])
+        .await
+        .map_err(failed)?;
     let applied = applied(transaction).await?;
     let Some(migration) = pending(POSTGRES, &applied)?.first() else {
         return Ok(());
     };
     apply(transaction, migration).await.map_err(failed)?;
-    tracing::info!(number = migration.number, name = migration.name, "schema migrated");
+    tracing::info!(
+        number = migration.number,
+        name = migration.name,
+        "schema migrated"
+    );
     Ok(())
 }
 
@@ -39,20 +49,39 @@ async fn apply(transaction: &Transaction<'_>, migration: &Migration) -> Result<(
     transaction.batch_execute(TABLE).await?;
     transaction.batch_execute(migration.sql).await?;
     let row = "INSERT INTO schema_migrations (number, name, checksum) VALUES ($1, $2, $3)";
-    transaction.execute(row, &[&migration.number, &migration.name, &migration.checksum()]).await.map(drop)
+    transaction
+        .execute(
+            row,
+            &[&migration.number, &migration.name, &migration.checksum()],
+        )
+        .await
+        .map(drop)
 }
 
 /// Number and checksum of what was applied, ascending.
 async fn applied(client: &impl GenericClient) -> Result<Vec<(i64, String)>, MigrateError> {
-    let exists: bool = client.query_one("SELECT to_regclass('schema_migrations') IS NOT NULL", &[]).await.map_err(failed)?.get(0);
+    let exists: bool = client
+        .query_one("SELECT to_regclass('schema_migrations') IS NOT NULL", &[])
+        .await
+        .map_err(failed)?
+        .get(0);
     if !exists {
         return Ok(Vec::new());
     }
-    let rows = client.query("SELECT number, checksum FROM schema_migrations ORDER BY number", &[]).await.map_err(failed)?;
+    let rows = client
+        .query(
+            "SELECT number, checksum FROM schema_migrations ORDER BY number",
+            &[],
+        )
+        .await
+        .map_err(failed)?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "used as a function of map_err"
+)]
 fn failed(error: Error) -> MigrateError {
     MigrateError::Failed(describe(&error))
 }

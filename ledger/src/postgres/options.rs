@@ -20,8 +20,12 @@ use super::tls;
 const DEFAULT_PORT: u16 = 5432;
 /// Settings of every session. Sequential scans are off because a plan made while a table was tiny
 /// lasts; compilation is off because that makes some plans look expensive.
-const SESSION: [(&str, &str); 4] =
-    [("enable_seqscan", "off"), ("jit", "off"), ("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "30s")];
+const SESSION: [(&str, &str); 4] = [
+    ("enable_seqscan", "off"),
+    ("jit", "off"),
+    ("statement_timeout", "30s"),
+    ("idle_in_transaction_session_timeout", "30s"),
+];
 /// Unanswered bytes break a connection after this long.
 const UNANSWERED: Duration = Duration::from_secs(10);
 /// A silent connection is probed after this long.
@@ -71,12 +75,21 @@ impl PostgresOptions {
     ///
     /// # Errors
     /// A sentence that names the part at fault, never the password.
-    pub fn parse(url: &str, sslmode: Option<&str>, sslrootcert: Option<&Path>) -> Result<Self, String> {
+    pub fn parse(
+        url: &str,
+        sslmode: Option<&str>,
+        sslrootcert: Option<&Path>,
+    ) -> Result<Self, String> {
         let parts = Parts::of(url)?;
         let sslrootcert = sslrootcert.map(Path::to_path_buf).or(parts.sslrootcert);
         let ssl = ssl_mode(sslmode.or(parts.sslmode.as_deref()), sslrootcert.is_some())?;
         let roots = match &sslrootcert {
-            Some(path) => Some(std::fs::read(path).map_err(|error| format!("the root certificate {} cannot be read: {error}", path.display()))?),
+            Some(path) => Some(std::fs::read(path).map_err(|error| {
+                format!(
+                    "the root certificate {} cannot be read: {error}",
+                    path.display()
+                )
+            })?),
             None => None,
         };
         let user = parts.user.ok_or("the database URL names no user")?;
@@ -118,7 +131,11 @@ impl PostgresOptions {
             .user(&self.user)
             .dbname(&self.database)
             .application_name(&self.application_name)
-            .options(SESSION.map(|(name, value)| format!("-c {name}={value}")).join(" "))
+            .options(
+                SESSION
+                    .map(|(name, value)| format!("-c {name}={value}"))
+                    .join(" "),
+            )
             .ssl_mode(match self.ssl {
                 SslMode::Disable => TokioSslMode::Disable,
                 SslMode::Prefer => TokioSslMode::Prefer,
@@ -170,12 +187,18 @@ impl fmt::Debug for PostgresOptions {
 
 fn ssl_mode(named: Option<&str>, has_roots: bool) -> Result<SslMode, String> {
     match (named, has_roots) {
-        (None, true) | (Some("require"), true) | (Some("verify-ca" | "verify-full"), _) => Ok(SslMode::VerifyFull),
+        (None, true) | (Some("require"), true) | (Some("verify-ca" | "verify-full"), _) => {
+            Ok(SslMode::VerifyFull)
+        }
         (None | Some("prefer"), false) => Ok(SslMode::Prefer),
         (Some("require"), false) => Ok(SslMode::Require),
         (Some("disable"), false) => Ok(SslMode::Disable),
-        (Some(mode @ ("disable" | "prefer")), true) => Err(format!("a root certificate is given, but sslmode {mode} verifies nothing")),
-        (Some(mode), _) => Err(format!("sslmode {mode:?} is none of disable, prefer, require, verify-ca, verify-full")),
+        (Some(mode @ ("disable" | "prefer")), true) => Err(format!(
+            "a root certificate is given, but sslmode {mode} verifies nothing"
+        )),
+        (Some(mode), _) => Err(format!(
+            "sslmode {mode:?} is none of disable, prefer, require, verify-ca, verify-full"
+        )),
     }
 }
 
@@ -194,9 +217,13 @@ struct Parts {
 
 impl Parts {
     fn of(url: &str) -> Result<Self, String> {
-        let url = Url::parse(url).map_err(|error| format!("the database URL is not a URL: {error}"))?;
+        let url =
+            Url::parse(url).map_err(|error| format!("the database URL is not a URL: {error}"))?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
-            return Err(format!("the database URL begins with {}://, not postgres://", url.scheme()));
+            return Err(format!(
+                "the database URL begins with {}://, not postgres://",
+                url.scheme()
+            ));
         }
         let mut parts = Self {
             host: url.host_str().map(decoded).transpose()?.and_then(host),
@@ -206,7 +233,12 @@ impl Parts {
             database: non_empty(decoded(url.path().trim_start_matches('/'))?),
             ..Self::default()
         };
-        for parameter in url.query().unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty()) {
+        for parameter in url
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .filter(|parameter| !parameter.is_empty())
+        {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             parts.set(&decoded(name)?, decoded(value)?)?;
         }
@@ -216,14 +248,24 @@ impl Parts {
     fn set(&mut self, name: &str, value: String) -> Result<(), String> {
         match name {
             "host" => self.host = host(value),
-            "port" => self.port = Some(value.parse().map_err(|_| "the port in the database URL is not a number below 65536")?),
+            "port" => {
+                self.port = Some(
+                    value
+                        .parse()
+                        .map_err(|_| "the port in the database URL is not a number below 65536")?,
+                )
+            }
             "user" => self.user = non_empty(value),
             "password" => self.password = Some(Secret::new(value)),
             "dbname" => self.database = non_empty(value),
             "application_name" => self.application_name = non_empty(value),
             "sslmode" => self.sslmode = Some(value),
             "sslrootcert" => self.sslrootcert = Some(value.into()),
-            _ => return Err(format!("the database URL has an unknown parameter {name:?}")),
+            _ => {
+                return Err(format!(
+                    "the database URL has an unknown parameter {name:?}"
+                ));
+            }
         }
         Ok(())
     }
@@ -233,7 +275,10 @@ fn host(text: String) -> Option<Host> {
     if text.starts_with('/') {
         return Some(Host::Socket(text.into()));
     }
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).filter(|inner| inner.parse::<Ipv6Addr>().is_ok());
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .filter(|inner| inner.parse::<Ipv6Addr>().is_ok());
     non_empty(bare.map(str::to_owned).unwrap_or(text)).map(Host::Tcp)
 }
 
@@ -242,7 +287,9 @@ fn non_empty(text: String) -> Option<String> {
 }
 
 fn decoded(text: &str) -> Result<String, String> {
-    let text = percent_decode_str(text).decode_utf8().map_err(|_| "the database URL holds an escape that is not UTF-8")?;
+    let text = percent_decode_str(text)
+        .decode_utf8()
+        .map_err(|_| "the database URL holds an escape that is not UTF-8")?;
     Ok(text.into_owned())
 }
 
@@ -256,9 +303,17 @@ mod tests {
 
     #[test]
     fn a_url_is_taken_apart_and_its_escapes_are_decoded() {
-        let options = parse("postgres://us%40er:p%2Fw%20d@db.example:6543/vault?application_name=a").unwrap();
+        let options =
+            parse("postgres://us%40er:p%2Fw%20d@db.example:6543/vault?application_name=a").unwrap();
         assert_eq!(options.host, Host::Tcp("db.example".into()));
-        assert_eq!((options.port, options.user.as_str(), options.database.as_str()), (6543, "us@er", "vault"));
+        assert_eq!(
+            (
+                options.port,
+                options.user.as_str(),
+                options.database.as_str()
+            ),
+            (6543, "us@er", "vault")
+        );
         assert_eq!(options.password.as_ref().map(Secret::expose), Some("p/w d"));
         assert_eq!(options.application_name, "a");
     }
@@ -274,17 +329,39 @@ mod tests {
     #[test]
     fn a_socket_is_a_host_that_is_a_path() {
         let socket = Host::Socket("/run/postgresql".into());
-        assert_eq!(parse("postgres://u@%2Frun%2Fpostgresql/d").unwrap().host, socket);
-        assert_eq!(parse("postgres://u@/d?host=/run/postgresql").unwrap().host, socket);
-        assert_eq!(parse("postgres:///d?host=%2Frun%2Fpostgresql&user=u&port=5433").unwrap().port, 5433);
+        assert_eq!(
+            parse("postgres://u@%2Frun%2Fpostgresql/d").unwrap().host,
+            socket
+        );
+        assert_eq!(
+            parse("postgres://u@/d?host=/run/postgresql").unwrap().host,
+            socket
+        );
+        assert_eq!(
+            parse("postgres:///d?host=%2Frun%2Fpostgresql&user=u&port=5433")
+                .unwrap()
+                .port,
+            5433
+        );
     }
 
     #[test]
     fn both_drivers_get_the_same_parts() {
         let options = parse("postgres://u:secret@h:1/d?sslmode=require").unwrap();
         let (tokio, sqlx) = (options.tokio_postgres(), options.sqlx());
-        assert_eq!((sqlx.get_host(), sqlx.get_port(), sqlx.get_username(), sqlx.get_database()), ("h", 1, "u", Some("d")));
-        assert_eq!((tokio.get_ports(), tokio.get_user(), tokio.get_dbname()), (&[1][..], Some("u"), Some("d")));
+        assert_eq!(
+            (
+                sqlx.get_host(),
+                sqlx.get_port(),
+                sqlx.get_username(),
+                sqlx.get_database()
+            ),
+            ("h", 1, "u", Some("d"))
+        );
+        assert_eq!(
+            (tokio.get_ports(), tokio.get_user(), tokio.get_dbname()),
+            (&[1][..], Some("u"), Some("d"))
+        );
         assert_eq!(tokio.get_password(), Some(&b"secret"[..]));
         assert_eq!(tokio.get_ssl_mode(), TokioSslMode::Require);
         assert!(matches!(sqlx.get_ssl_mode(), PgSslMode::Require));
@@ -302,19 +379,41 @@ mod tests {
             (Some("verify-full"), true, Ok(SslMode::VerifyFull)),
         ];
         for (named, has_roots, expected) in table {
-            assert_eq!(ssl_mode(named, has_roots), expected, "{named:?}, roots: {has_roots}");
+            assert_eq!(
+                ssl_mode(named, has_roots),
+                expected,
+                "{named:?}, roots: {has_roots}"
+            );
         }
-        for (named, has_roots) in [("prefer", true), ("disable", true), ("allow", false), ("", false), ("Require", false)] {
-            assert!(ssl_mode(Some(named), has_roots).is_err(), "{named:?}, roots: {has_roots}");
+        for (named, has_roots) in [
+            ("prefer", true),
+            ("disable", true),
+            ("allow", false),
+            ("", false),
+            ("Require", false),
+        ] {
+            assert!(
+                ssl_mode(Some(named), has_roots).is_err(),
+                "{named:?}, roots: {has_roots}"
+            );
         }
     }
 
     #[test]
     fn the_setting_wins_over_the_url() {
-        let options = PostgresOptions::parse("postgres://u@h/d?sslmode=disable", Some("verify-full"), None).unwrap();
+        let options = PostgresOptions::parse(
+            "postgres://u@h/d?sslmode=disable",
+            Some("verify-full"),
+            None,
+        )
+        .unwrap();
         assert_eq!(options.ssl, SslMode::VerifyFull);
         assert!(options.verifies_server());
-        assert!(!parse("postgres://u@h/d?sslmode=require").unwrap().verifies_server());
+        assert!(
+            !parse("postgres://u@h/d?sslmode=require")
+                .unwrap()
+                .verifies_server()
+        );
     }
 
     #[test]
@@ -327,17 +426,26 @@ mod tests {
             ("postgres://u:hunter2@h/d?sslmode=maybe", "maybe"),
             ("postgres://u:hunter2@h/d?pool=3", "pool"),
             ("postgres://u:hunter2@h/d?port=99999", "port"),
-            ("postgres://u:hunter2@h/d?sslrootcert=/nowhere/ca.pem", "/nowhere/ca.pem"),
+            (
+                "postgres://u:hunter2@h/d?sslrootcert=/nowhere/ca.pem",
+                "/nowhere/ca.pem",
+            ),
         ];
         for (url, part) in bad {
             let error = parse(url).unwrap_err();
-            assert!(error.contains(part) && !error.contains("hunter2"), "{error}");
+            assert!(
+                error.contains(part) && !error.contains("hunter2"),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn the_password_is_not_shown() {
         let shown = format!("{:?}", parse("postgres://u:hunter2@h/d").unwrap());
-        assert!(shown.contains("[redacted]") && !shown.contains("hunter2"), "{shown}");
+        assert!(
+            shown.contains("[redacted]") && !shown.contains("hunter2"),
+            "{shown}"
+        );
     }
 }

@@ -24,15 +24,19 @@ const EVENTS: &str = "SELECT e.position, e.aggregate_type, e.aggregate_id, e.seq
         e.payload::text, e.metadata::text, e.leaf, e.blob_digest, (SELECT b.blob FROM sealed_blobs b WHERE b.position = e.position) \
     FROM events e";
 
-const DATA_KEY: &str = "SELECT stream_type, stream_id, kek_id, wrapped FROM data_keys WHERE key_id = $1";
+const DATA_KEY: &str =
+    "SELECT stream_type, stream_id, kek_id, wrapped FROM data_keys WHERE key_id = $1";
 
 const SETTING: &str = "SELECT value FROM vault_settings WHERE name = $1";
 
-const PUT_SETTING: &str = "INSERT INTO vault_settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+const PUT_SETTING: &str =
+    "INSERT INTO vault_settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
 
-const CHECKPOINTS: &str = "SELECT size, note FROM checkpoints WHERE size > $1 ORDER BY size LIMIT $2";
+const CHECKPOINTS: &str =
+    "SELECT size, note FROM checkpoints WHERE size > $1 ORDER BY size LIMIT $2";
 
-const PUT_CHECKPOINT: &str = "INSERT INTO checkpoints (size, note) VALUES ($1, $2) ON CONFLICT (size) DO NOTHING";
+const PUT_CHECKPOINT: &str =
+    "INSERT INTO checkpoints (size, note) VALUES ($1, $2) ON CONFLICT (size) DO NOTHING";
 
 /// The newest end of the log, and the time.
 pub(super) struct Newest {
@@ -45,10 +49,19 @@ pub(super) struct Newest {
 pub(super) fn newest(row: &Row) -> Option<Newest> {
     let now = row.get(0);
     let Some(size) = row.get::<_, Option<i64>>(1) else {
-        return Some(Newest { head: Head::default(), now });
+        return Some(Newest {
+            head: Head::default(),
+            now,
+        });
     };
     let tree = Frontier::from_bytes(size.cast_unsigned(), row.get(2))?;
-    Some(Newest { head: Head { tree, recorded_at: row.get(3) }, now })
+    Some(Newest {
+        head: Head {
+            tree,
+            recorded_at: row.get(3),
+        },
+        now,
+    })
 }
 
 impl PostgresDatabase {
@@ -56,10 +69,23 @@ impl PostgresDatabase {
     ///
     /// # Errors
     /// [`ReadError`]
-    pub async fn read_events(&self, from: u64, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
-        let (from, limit) = (i64::try_from(from).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
+    pub async fn read_events(
+        &self,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        let (from, limit) = (
+            i64::try_from(from).unwrap_or(i64::MAX),
+            i64::try_from(limit).unwrap_or(i64::MAX),
+        );
         let client = self.client().await?;
-        select_events(&client, "WHERE e.position >= $1 ORDER BY e.position LIMIT $2", &[(&from, Type::INT8), (&limit, Type::INT8)]).await.map_err(unavailable)
+        select_events(
+            &client,
+            "WHERE e.position >= $1 ORDER BY e.position LIMIT $2",
+            &[(&from, Type::INT8), (&limit, Type::INT8)],
+        )
+        .await
+        .map_err(unavailable)
     }
 
     /// The newest head in the database; the empty one for an empty log.
@@ -69,17 +95,32 @@ impl PostgresDatabase {
     pub async fn newest_head(&self) -> Result<Head, ReadError> {
         let rows = self.query(NEWEST_HEAD, &[]).await?;
         let found = rows.first().and_then(newest);
-        found.map(|found| found.head).ok_or_else(|| ReadError::Unavailable("the newest tree head is damaged".to_owned()))
+        found
+            .map(|found| found.head)
+            .ok_or_else(|| ReadError::Unavailable("the newest tree head is damaged".to_owned()))
     }
 
     /// Checkpoints of trees larger than `after`, ascending: at most `limit`.
     ///
     /// # Errors
     /// [`ReadError`]
-    pub async fn checkpoints(&self, after: u64, limit: usize) -> Result<Vec<StoredCheckpoint>, ReadError> {
-        let (after, limit) = (i64::try_from(after).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
+    pub async fn checkpoints(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredCheckpoint>, ReadError> {
+        let (after, limit) = (
+            i64::try_from(after).unwrap_or(i64::MAX),
+            i64::try_from(limit).unwrap_or(i64::MAX),
+        );
         let rows = self.query(CHECKPOINTS, &[&after, &limit]).await?;
-        Ok(rows.iter().map(|row| StoredCheckpoint { size: row.get::<_, i64>(0).cast_unsigned(), note: row.get(1) }).collect())
+        Ok(rows
+            .iter()
+            .map(|row| StoredCheckpoint {
+                size: row.get::<_, i64>(0).cast_unsigned(),
+                note: row.get(1),
+            })
+            .collect())
     }
 
     /// Stores a checkpoint unless another node stored one of that size.
@@ -88,7 +129,9 @@ impl PostgresDatabase {
     /// [`ReadError`]
     pub async fn put_checkpoint(&self, checkpoint: StoredCheckpoint) -> Result<(), ReadError> {
         let size = checkpoint.size.cast_signed();
-        self.query(PUT_CHECKPOINT, &[&size, &checkpoint.note]).await.map(drop)
+        self.query(PUT_CHECKPOINT, &[&size, &checkpoint.note])
+            .await
+            .map(drop)
     }
 
     /// A wrapped data key; `None` when it never was or was shredded.
@@ -99,7 +142,10 @@ impl PostgresDatabase {
         let rows = self.query(DATA_KEY, &[&key_id.to_string()]).await?;
         Ok(rows.first().map(|row| WrappedKey {
             key_id,
-            stream: StreamKey { stream_type: row.get(0), id: row.get(1) },
+            stream: StreamKey {
+                stream_type: row.get(0),
+                id: row.get(1),
+            },
             kek_id: row.get(2),
             bytes: row.get(3),
         }))
@@ -110,22 +156,40 @@ impl PostgresDatabase {
     /// # Errors
     /// [`ReadError`]
     pub async fn setting(&self, name: &str) -> Result<Option<String>, ReadError> {
-        Ok(self.query(SETTING, &[&name]).await?.first().map(|row| row.get(0)))
+        Ok(self
+            .query(SETTING, &[&name])
+            .await?
+            .first()
+            .map(|row| row.get(0)))
     }
 
     /// Stores a setting unless it has a value, and returns the value in force.
     ///
     /// # Errors
     /// [`ReadError`]
-    pub async fn put_setting_if_absent(&self, name: &str, value: &str) -> Result<String, ReadError> {
+    pub async fn put_setting_if_absent(
+        &self,
+        name: &str,
+        value: &str,
+    ) -> Result<String, ReadError> {
         self.query(PUT_SETTING, &[&name, &value]).await?;
-        Ok(self.setting(name).await?.unwrap_or_else(|| value.to_owned()))
+        Ok(self
+            .setting(name)
+            .await?
+            .unwrap_or_else(|| value.to_owned()))
     }
 
-    async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, ReadError> {
+    async fn query(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, ReadError> {
         let client = self.client().await?;
         let statement = client.prepare_cached(sql).await.map_err(unavailable)?;
-        client.query(&statement, parameters).await.map_err(unavailable)
+        client
+            .query(&statement, parameters)
+            .await
+            .map_err(unavailable)
     }
 }
 
@@ -133,15 +197,27 @@ impl PostgresDatabase {
 ///
 /// # Errors
 /// The database's.
-pub async fn select_events(client: &Client, condition: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<RecordedEvent>, Error> {
-    client.query_typed(&format!("{EVENTS} {condition}"), parameters).await?.iter().map(event).collect()
+pub async fn select_events(
+    client: &Client,
+    condition: &str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<RecordedEvent>, Error> {
+    client
+        .query_typed(&format!("{EVENTS} {condition}"), parameters)
+        .await?
+        .iter()
+        .map(event)
+        .collect()
 }
 
 fn event(row: &Row) -> Result<RecordedEvent, Error> {
     let (position, sequence): (i64, i64) = (row.try_get(0)?, row.try_get(3)?);
     Ok(RecordedEvent {
         position: position.cast_unsigned(),
-        stream: StreamKey { stream_type: row.try_get(1)?, id: row.try_get(2)? },
+        stream: StreamKey {
+            stream_type: row.try_get(1)?,
+            id: row.try_get(2)?,
+        },
         sequence: sequence.cast_unsigned(),
         event_type: row.try_get(4)?,
         event_version: row.try_get(5)?,
@@ -159,7 +235,10 @@ fn leaf(bytes: &[u8]) -> [u8; 32] {
     bytes.try_into().unwrap_or([0; 32])
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "used as a function of map_err"
+)]
 fn unavailable(error: Error) -> ReadError {
     ReadError::Unavailable(describe(&error))
 }

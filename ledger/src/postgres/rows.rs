@@ -114,7 +114,8 @@ impl<'a> Events<'a> {
         self.payloads.push(&event.payload);
         self.metadata.push(&event.metadata);
         self.leaves.push(&event.leaf);
-        self.blob_digests.push(event.blob_digest.map(|digest| digest.to_vec()));
+        self.blob_digests
+            .push(event.blob_digest.map(|digest| digest.to_vec()));
         self.connections.push(columns.connection.as_deref());
         self.actors.push(columns.actor.as_deref());
         self.agents.push(columns.agent.as_deref());
@@ -171,7 +172,14 @@ impl<'a> Keys<'a> {
     }
 
     pub(super) fn parameters<'p>(&'p self, recorded_at: &'p i64) -> [Parameter<'p>; 6] {
-        [&self.ids, &self.stream_types, &self.stream_ids, &self.kek_ids, &self.wrapped, recorded_at]
+        [
+            &self.ids,
+            &self.stream_types,
+            &self.stream_ids,
+            &self.kek_ids,
+            &self.wrapped,
+            recorded_at,
+        ]
     }
 }
 
@@ -199,7 +207,10 @@ impl<'a> Names<'a> {
         for ((scope, name), id) in taken {
             columns.push(scope, name, id);
         }
-        Self { released, taken: columns }
+        Self {
+            released,
+            taken: columns,
+        }
     }
 }
 
@@ -222,13 +233,17 @@ impl<'a> NameColumns<'a> {
 impl<'a> Snapshots<'a> {
     /// The last snapshot of each stream: one statement cannot upsert a row twice.
     fn of(batch: &'a [&'a Append], decided: &'a Decided) -> Self {
-        let members = decided.accepted(batch).filter_map(|(member, _)| Some((&member.stream, member.snapshot.as_ref()?)));
+        let members = decided
+            .accepted(batch)
+            .filter_map(|(member, _)| Some((&member.stream, member.snapshot.as_ref()?)));
         let last: HashMap<&StreamKey, &NewSnapshot> = members.collect();
         let mut columns = Self::default();
         for (stream, snapshot) in last {
             columns.stream_types.push(&stream.stream_type);
             columns.stream_ids.push(&stream.id);
-            columns.last_sequences.push(snapshot.last_sequence.cast_signed());
+            columns
+                .last_sequences
+                .push(snapshot.last_sequence.cast_signed());
             columns.payloads.push(&snapshot.payload);
         }
         columns
@@ -239,6 +254,11 @@ impl<'a> Snapshots<'a> {
     }
 
     pub(super) fn parameters(&self) -> [Parameter<'_>; 4] {
-        [&self.stream_types, &self.stream_ids, &self.last_sequences, &self.payloads]
+        [
+            &self.stream_types,
+            &self.stream_ids,
+            &self.last_sequences,
+            &self.payloads,
+        ]
     }
 }

@@ -45,7 +45,8 @@ const INSERT_EVENTS: &str = "INSERT INTO events (position, aggregate_type, aggre
     AS n (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, \
         leaf, blob_digest, connection, actor, agent)";
 
-const INSERT_BLOBS: &str = "INSERT INTO sealed_blobs (position, blob) SELECT * FROM unnest($1::bigint[], $2::bytea[])";
+const INSERT_BLOBS: &str =
+    "INSERT INTO sealed_blobs (position, blob) SELECT * FROM unnest($1::bigint[], $2::bytea[])";
 
 const INSERT_KEYS: &str = "INSERT INTO data_keys (key_id, stream_type, stream_id, kek_id, wrapped, created_at) \
     SELECT n.key_id, n.stream_type, n.stream_id, n.kek_id, n.wrapped, $6::bigint \
@@ -114,8 +115,21 @@ impl Session {
             client.prepare(STORE_SNAPSHOTS),
             client.prepare(INSERT_HEAD),
         )?;
-        let ((), newest_head, sequences, names, leaf, insert_events, insert_blobs, insert_keys, shred_keys, release_names, take_names, store_snapshots, insert_head) =
-            prepared;
+        let (
+            (),
+            newest_head,
+            sequences,
+            names,
+            leaf,
+            insert_events,
+            insert_blobs,
+            insert_keys,
+            shred_keys,
+            release_names,
+            take_names,
+            store_snapshots,
+            insert_head,
+        ) = prepared;
         Ok(Self {
             link,
             newest_head,
@@ -137,8 +151,16 @@ impl Session {
     /// trip. The lock is a statement of its own: a statement's snapshot is older than its wait.
     pub(super) async fn begin(&self, needs: &Needs) -> Result<Facts, Failure> {
         let client = &self.link.client;
-        let (types, ids): (Vec<&str>, Vec<&str>) = needs.streams.iter().map(|key| (key.stream_type.as_str(), key.id.as_str())).unzip();
-        let (scopes, names): (Vec<&str>, Vec<&str>) = needs.names.iter().map(|(scope, name)| (scope.as_str(), name.as_str())).unzip();
+        let (types, ids): (Vec<&str>, Vec<&str>) = needs
+            .streams
+            .iter()
+            .map(|key| (key.stream_type.as_str(), key.id.as_str()))
+            .unzip();
+        let (scopes, names): (Vec<&str>, Vec<&str>) = needs
+            .names
+            .iter()
+            .map(|(scope, name)| (scope.as_str(), name.as_str()))
+            .unzip();
         let begin = begin_statement();
         let streams_asked: [&(dyn ToSql + Sync); 2] = [&types, &ids];
         let names_asked: [&(dyn ToSql + Sync); 2] = [&scopes, &names];
@@ -146,18 +168,31 @@ impl Session {
             client.batch_execute(&begin),
             client.query_one(&self.newest_head, &[]),
             client.query(&self.sequences, &streams_asked),
-            OptionFuture::from((!names.is_empty()).then(|| client.query(&self.names, &names_asked))),
+            OptionFuture::from(
+                (!names.is_empty()).then(|| client.query(&self.names, &names_asked))
+            ),
         );
         // The first failure is the cause; those after it only say that the transaction is aborted.
         let failed = |error: Error| Failure::of(&error);
         begun.map_err(failed)?;
-        let newest = read::newest(&newest.map_err(failed)?).ok_or_else(|| Failure::Unable("the newest tree head is damaged".to_owned()))?;
+        let newest = read::newest(&newest.map_err(failed)?)
+            .ok_or_else(|| Failure::Unable("the newest tree head is damaged".to_owned()))?;
         let streams: Vec<&StreamKey> = needs.streams.iter().collect();
         Ok(Facts {
             head: newest.head,
             now: newest.now,
-            sequences: sequences.map_err(failed)?.iter().filter_map(|row| sequence(row, &streams)).collect(),
-            names: owners.transpose().map_err(failed)?.unwrap_or_default().iter().map(owner).collect(),
+            sequences: sequences
+                .map_err(failed)?
+                .iter()
+                .filter_map(|row| sequence(row, &streams))
+                .collect(),
+            names: owners
+                .transpose()
+                .map_err(failed)?
+                .unwrap_or_default()
+                .iter()
+                .map(owner)
+                .collect(),
         })
     }
 
@@ -165,21 +200,43 @@ impl Session {
     /// this is first polled, so that what is polled after it comes after them.
     pub(super) async fn write(&self, rows: &Rows<'_>) -> Result<(), Error> {
         let client = &self.link.client;
-        let (events, blobs, keys, names, snapshots) = (&rows.events, &rows.blobs, &rows.keys, &rows.names, &rows.snapshots);
-        let (parameters, blob_parameters, key_parameters) = (events.parameters(&rows.recorded_at), blobs.parameters(), keys.parameters(&rows.recorded_at));
-        let (release_parameters, take_parameters, snapshot_parameters) = (names.released.parameters(), names.taken.parameters(), snapshots.parameters());
+        let (events, blobs, keys, names, snapshots) = (
+            &rows.events,
+            &rows.blobs,
+            &rows.keys,
+            &rows.names,
+            &rows.snapshots,
+        );
+        let (parameters, blob_parameters, key_parameters) = (
+            events.parameters(&rows.recorded_at),
+            blobs.parameters(),
+            keys.parameters(&rows.recorded_at),
+        );
+        let (release_parameters, take_parameters, snapshot_parameters) = (
+            names.released.parameters(),
+            names.taken.parameters(),
+            snapshots.parameters(),
+        );
         let shredded = rows.shredded.as_slice();
         let answers = futures::join!(
             client.execute(&self.insert_events, &parameters),
-            some(!blobs.is_empty(), || client.execute(&self.insert_blobs, &blob_parameters)),
-            some(!keys.is_empty(), || client.execute(&self.insert_keys, &key_parameters)),
-            some(!shredded.is_empty(), || client.execute_raw(&self.shred_keys, [shredded])),
-            some(!names.released.is_empty(), || client.execute(&self.release_names, &release_parameters)),
-            some(!names.taken.is_empty(), || client.execute(&self.take_names, &take_parameters)),
-            some(!snapshots.is_empty(), || client.execute(&self.store_snapshots, &snapshot_parameters)),
+            some(!blobs.is_empty(), || client
+                .execute(&self.insert_blobs, &blob_parameters)),
+            some(!keys.is_empty(), || client
+                .execute(&self.insert_keys, &key_parameters)),
+            some(!shredded.is_empty(), || client
+                .execute_raw(&self.shred_keys, [shredded])),
+            some(!names.released.is_empty(), || client
+                .execute(&self.release_names, &release_parameters)),
+            some(!names.taken.is_empty(), || client
+                .execute(&self.take_names, &take_parameters)),
+            some(!snapshots.is_empty(), || client
+                .execute(&self.store_snapshots, &snapshot_parameters)),
         );
         answers.0?;
-        for answer in [answers.1, answers.2, answers.3, answers.4, answers.5, answers.6] {
+        for answer in [
+            answers.1, answers.2, answers.3, answers.4, answers.5, answers.6,
+        ] {
             answer.transpose()?;
         }
         Ok(())
@@ -218,7 +275,9 @@ impl Session {
 }
 
 fn begin_statement() -> String {
-    format!("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; SELECT pg_advisory_xact_lock({HEAD_LOCK})")
+    format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; SELECT pg_advisory_xact_lock({HEAD_LOCK})"
+    )
 }
 
 fn some<F: Future>(wanted: bool, make: impl FnOnce() -> F) -> OptionFuture<F> {

@@ -21,24 +21,31 @@ pub(super) fn connector(ssl: SslMode, roots: Option<&[u8]>) -> Result<MakeRustls
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let config = match ssl {
-        SslMode::VerifyFull => builder.with_root_certificates(trusted(roots)?).with_no_client_auth(),
-        SslMode::Disable | SslMode::Prefer | SslMode::Require => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider))).with_no_client_auth()
-        }
+        SslMode::VerifyFull => builder
+            .with_root_certificates(trusted(roots)?)
+            .with_no_client_auth(),
+        SslMode::Disable | SslMode::Prefer | SslMode::Require => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Unverified(provider)))
+            .with_no_client_auth(),
     };
     Ok(MakeRustlsConnect::new(config))
 }
 
 /// The public authorities and `roots`: the same that the loading crates' driver trusts.
 fn trusted(roots: Option<&[u8]>) -> Result<RootCertStore, String> {
-    let mut store = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut store = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
     let public = store.len();
     let Some(pem) = roots else {
         return Ok(store);
     };
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|_| "the root certificate file is not PEM")?;
-        store.add(certificate).map_err(|_| "the root certificate file holds a certificate that cannot be read")?;
+        store
+            .add(certificate)
+            .map_err(|_| "the root certificate file holds a certificate that cannot be read")?;
     }
     if store.len() == public {
         return Err("the root certificate file holds no certificate".to_owned());
@@ -68,7 +75,12 @@ impl ServerCertVerifier for Unverified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -77,7 +89,12 @@ impl ServerCertVerifier for Unverified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -91,8 +108,16 @@ mod tests {
 
     #[test]
     fn a_root_file_must_hold_a_certificate() {
-        for pem in [&b""[..], b"not pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-            assert!(trusted(Some(pem)).is_err(), "{}", String::from_utf8_lossy(pem));
+        for pem in [
+            &b""[..],
+            b"not pem",
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ] {
+            assert!(
+                trusted(Some(pem)).is_err(),
+                "{}",
+                String::from_utf8_lossy(pem)
+            );
         }
         assert!(!trusted(None).unwrap().is_empty());
     }
