@@ -45,7 +45,9 @@ impl Needs {
         let mut needs = Self::default();
         for member in batch {
             needs.streams.insert(member.stream.clone());
-            needs.streams.extend(member.guards.iter().map(|guard| guard.stream.clone()));
+            needs
+                .streams
+                .extend(member.guards.iter().map(|guard| guard.stream.clone()));
             for change in &member.names {
                 if let NameChange::Take { scope, name } = change {
                     needs.names.insert((scope.clone(), name.clone()));
@@ -81,19 +83,35 @@ pub struct Decided {
 impl Decided {
     /// Every event to write, in order of position.
     pub fn events(&self) -> impl Iterator<Item = &RecordedEvent> {
-        self.outcomes.iter().flatten().flat_map(|appended| &appended.events)
+        self.outcomes
+            .iter()
+            .flatten()
+            .flat_map(|appended| &appended.events)
     }
 
     /// The accepted members of `batch`, each with what was recorded of it.
-    pub fn accepted<'a>(&'a self, batch: &'a [&'a Append]) -> impl Iterator<Item = (&'a Append, &'a Appended)> {
-        batch.iter().zip(&self.outcomes).filter_map(|(member, outcome)| outcome.as_ref().ok().map(|appended| (*member, appended)))
+    pub fn accepted<'a>(
+        &'a self,
+        batch: &'a [&'a Append],
+    ) -> impl Iterator<Item = (&'a Append, &'a Appended)> {
+        batch
+            .iter()
+            .zip(&self.outcomes)
+            .filter_map(|(member, outcome)| {
+                outcome.as_ref().ok().map(|appended| (*member, appended))
+            })
     }
 }
 
 /// Decides every member of `batch` in order.
 #[must_use]
 pub fn decide(batch: &[&Append], facts: Facts) -> Decided {
-    let Facts { mut head, now, mut sequences, mut names } = facts;
+    let Facts {
+        mut head,
+        now,
+        mut sequences,
+        mut names,
+    } = facts;
     let recorded_at = now.max(head.recorded_at);
     let mut outcomes = Vec::with_capacity(batch.len());
     for member in batch {
@@ -103,7 +121,10 @@ pub fn decide(batch: &[&Append], facts: Facts) -> Decided {
                 apply_name(change, &member.stream, &mut names);
             }
             let appended = record(member, first_sequence, recorded_at, &mut head);
-            sequences.insert(member.stream.clone(), first_sequence + member.events.len() as u64 - 1);
+            sequences.insert(
+                member.stream.clone(),
+                first_sequence + member.events.len() as u64 - 1,
+            );
             appended
         }));
     }
@@ -124,26 +145,42 @@ fn check(
     {
         return Err(AppendError::Conflict { actual });
     }
-    if let Some(guard) = member.guards.iter().find(|guard| at(&guard.stream) != guard.at) {
-        return Err(AppendError::GuardMoved { stream_type: guard.stream.stream_type.clone() });
+    if let Some(guard) = member
+        .guards
+        .iter()
+        .find(|guard| at(&guard.stream) != guard.at)
+    {
+        return Err(AppendError::GuardMoved {
+            stream_type: guard.stream.stream_type.clone(),
+        });
     }
     if let Some(not_before) = member.not_before
         && now < not_before.as_micros()
     {
-        return Err(AppendError::TooEarly { not_before, now: Timestamp::from_micros(now) });
+        return Err(AppendError::TooEarly {
+            not_before,
+            now: Timestamp::from_micros(now),
+        });
     }
     for change in &member.names {
         if let NameChange::Take { scope, name } = change
             && let Some(owner) = names.get(&(scope.clone(), name.clone()))
             && *owner != member.stream.id
         {
-            return Err(AppendError::NameTaken { scope: scope.clone(), owner: owner.clone() });
+            return Err(AppendError::NameTaken {
+                scope: scope.clone(),
+                owner: owner.clone(),
+            });
         }
     }
     Ok(actual + 1)
 }
 
-fn apply_name(change: &NameChange, stream: &StreamKey, names: &mut HashMap<(String, String), String>) {
+fn apply_name(
+    change: &NameChange,
+    stream: &StreamKey,
+    names: &mut HashMap<(String, String), String>,
+) {
     match change {
         NameChange::Take { scope, name } => {
             names.insert((scope.clone(), name.clone()), stream.id.clone());
@@ -199,24 +236,48 @@ mod tests {
     use crate::append::{Guard, NewEvent};
 
     fn stream(id: &str) -> StreamKey {
-        StreamKey { stream_type: "thing".into(), id: id.into() }
+        StreamKey {
+            stream_type: "thing".into(),
+            id: id.into(),
+        }
     }
 
     fn append(id: &str, expected: Expected) -> Append {
-        let event = NewEvent { event_type: "thing.done".into(), event_version: "1".into(), payload: "{}".into(), blob: None };
+        let event = NewEvent {
+            event_type: "thing.done".into(),
+            event_version: "1".into(),
+            payload: "{}".into(),
+            blob: None,
+        };
         Append::new(stream(id), expected, vec![event])
     }
 
     fn guarded(id: &str, on: &str, at: u64) -> Append {
-        Append { guards: vec![Guard { stream: stream(on), at }], ..append(id, Expected::Any) }
+        Append {
+            guards: vec![Guard {
+                stream: stream(on),
+                at,
+            }],
+            ..append(id, Expected::Any)
+        }
     }
 
     fn taking(id: &str, name: &str) -> Append {
-        Append { names: vec![NameChange::Take { scope: "thing".into(), name: name.into() }], ..append(id, Expected::At(0)) }
+        Append {
+            names: vec![NameChange::Take {
+                scope: "thing".into(),
+                name: name.into(),
+            }],
+            ..append(id, Expected::At(0))
+        }
     }
 
     fn positions(decided: &Decided) -> Vec<Option<u64>> {
-        decided.outcomes.iter().map(|outcome| outcome.as_ref().ok().map(Appended::position)).collect()
+        decided
+            .outcomes
+            .iter()
+            .map(|outcome| outcome.as_ref().ok().map(Appended::position))
+            .collect()
     }
 
     #[test]
@@ -224,20 +285,36 @@ mod tests {
         let (first, second) = (append("a", Expected::At(0)), append("a", Expected::At(0)));
         let decided = decide(&[&first, &second], Facts::default());
         assert_eq!(positions(&decided), [Some(1), None]);
-        assert_eq!(decided.outcomes[1].as_ref().err(), Some(&AppendError::Conflict { actual: 1 }));
+        assert_eq!(
+            decided.outcomes[1].as_ref().err(),
+            Some(&AppendError::Conflict { actual: 1 })
+        );
     }
 
     #[test]
     fn a_guard_sees_appends_made_earlier_in_the_batch_and_not_later_ones() {
-        let (before, mover, after) = (guarded("x", "a", 0), append("a", Expected::At(0)), guarded("y", "a", 0));
+        let (before, mover, after) = (
+            guarded("x", "a", 0),
+            append("a", Expected::At(0)),
+            guarded("y", "a", 0),
+        );
         let decided = decide(&[&before, &mover, &after], Facts::default());
         assert_eq!(positions(&decided), [Some(1), Some(2), None]);
-        assert_eq!(decided.outcomes[2].as_ref().err(), Some(&AppendError::GuardMoved { stream_type: "thing".into() }));
+        assert_eq!(
+            decided.outcomes[2].as_ref().err(),
+            Some(&AppendError::GuardMoved {
+                stream_type: "thing".into()
+            })
+        );
     }
 
     #[test]
     fn a_refused_member_leaves_no_gap() {
-        let members = [append("a", Expected::At(7)), append("b", Expected::At(0)), append("b", Expected::At(1))];
+        let members = [
+            append("a", Expected::At(7)),
+            append("b", Expected::At(0)),
+            append("b", Expected::At(1)),
+        ];
         let decided = decide(&members.each_ref(), Facts::default());
         assert_eq!(positions(&decided), [None, Some(1), Some(2)]);
         assert_eq!(decided.head.position(), 2);
@@ -245,32 +322,63 @@ mod tests {
 
     #[test]
     fn a_name_goes_to_the_first_taker_and_is_free_once_released() {
-        let release = NameChange::Release { scope: "thing".into(), name: "n".into() };
+        let release = NameChange::Release {
+            scope: "thing".into(),
+            name: "n".into(),
+        };
         let members = [
             taking("a", "n"),
             taking("b", "n"),
-            Append { names: vec![release], ..append("a", Expected::At(1)) },
+            Append {
+                names: vec![release],
+                ..append("a", Expected::At(1))
+            },
             taking("c", "n"),
         ];
         let decided = decide(&members.each_ref(), Facts::default());
         assert_eq!(positions(&decided), [Some(1), None, Some(2), Some(3)]);
-        let taken = AppendError::NameTaken { scope: "thing".into(), owner: "a".into() };
+        let taken = AppendError::NameTaken {
+            scope: "thing".into(),
+            owner: "a".into(),
+        };
         assert_eq!(decided.outcomes[1].as_ref().err(), Some(&taken));
     }
 
     #[test]
     fn a_deadline_is_judged_by_the_transactions_clock() {
-        let early = Append { not_before: Some(Timestamp::from_micros(10)), ..append("a", Expected::At(0)) };
-        let facts = |now| Facts { now, ..Facts::default() };
-        assert!(matches!(decide(&[&early], facts(9)).outcomes[0], Err(AppendError::TooEarly { .. })));
+        let early = Append {
+            not_before: Some(Timestamp::from_micros(10)),
+            ..append("a", Expected::At(0))
+        };
+        let facts = |now| Facts {
+            now,
+            ..Facts::default()
+        };
+        assert!(matches!(
+            decide(&[&early], facts(9)).outcomes[0],
+            Err(AppendError::TooEarly { .. })
+        ));
         assert!(decide(&[&early], facts(10)).outcomes[0].is_ok());
     }
 
     #[test]
     fn recorded_time_never_runs_backwards() {
-        let head = Head { recorded_at: 100, ..Head::default() };
-        let decided = decide(&[&append("a", Expected::Any)], Facts { head, now: 50, ..Facts::default() });
+        let head = Head {
+            recorded_at: 100,
+            ..Head::default()
+        };
+        let decided = decide(
+            &[&append("a", Expected::Any)],
+            Facts {
+                head,
+                now: 50,
+                ..Facts::default()
+            },
+        );
         assert_eq!(decided.head.recorded_at, 100);
-        assert_eq!(decided.events().next().unwrap().recorded_at, Timestamp::from_micros(100));
+        assert_eq!(
+            decided.events().next().unwrap().recorded_at,
+            Timestamp::from_micros(100)
+        );
     }
 }

@@ -82,7 +82,11 @@ impl Backend {
     ///
     /// # Errors
     /// [`ReadError`]
-    pub async fn put_setting_if_absent(&self, name: &str, value: &str) -> Result<String, ReadError> {
+    pub async fn put_setting_if_absent(
+        &self,
+        name: &str,
+        value: &str,
+    ) -> Result<String, ReadError> {
         match self {
             Self::Sqlite(database) => database.put_setting_if_absent(name, value).await,
             Self::Postgres(database) => database.put_setting_if_absent(name, value).await,
@@ -93,7 +97,11 @@ impl Backend {
     ///
     /// # Errors
     /// [`ReadError`]
-    pub async fn checkpoints(&self, after: u64, limit: usize) -> Result<Vec<StoredCheckpoint>, ReadError> {
+    pub async fn checkpoints(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredCheckpoint>, ReadError> {
         match self {
             Self::Sqlite(database) => database.checkpoints(after, limit).await,
             Self::Postgres(database) => database.checkpoints(after, limit).await,

@@ -12,7 +12,10 @@ use nexus_domain::sealing::SealedBlob;
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
 
-use crate::append::{Append, AppendError, Expected, Guard, IndexColumns, KeyChange, NameChange, NewEvent, NewSnapshot, RecordedEvent};
+use crate::append::{
+    Append, AppendError, Expected, Guard, IndexColumns, KeyChange, NameChange, NewEvent,
+    NewSnapshot, RecordedEvent,
+};
 use crate::ledger::Ledger;
 use crate::repository::Repository;
 
@@ -94,12 +97,28 @@ impl Ledger {
     /// # Errors
     /// [`LoadError`]; a panic in the loading crates is reported as an undecodable stream.
     pub async fn load<A: Decider>(&self, id: &str) -> Result<Loaded<A>, LoadError> {
-        let store = PersistedEventStore::<Repository, A>::new_snapshot_store(self.repository(), self.snapshot_every());
-        let undecodable = || LoadError::Undecodable { stream_type: A::TYPE.to_owned(), id: id.to_owned() };
-        match AssertUnwindSafe(store.load_aggregate(id)).catch_unwind().await {
-            Ok(Ok(context)) => Ok(Loaded { state: context.aggregate, sequence: context.current_sequence as u64 }),
-            Ok(Err(cqrs_es::AggregateError::DatabaseConnectionError(error))) => Err(LoadError::Unavailable(error.to_string())),
-            Ok(Err(cqrs_es::AggregateError::DeserializationError(_))) | Err(_) => Err(undecodable()),
+        let store = PersistedEventStore::<Repository, A>::new_snapshot_store(
+            self.repository(),
+            self.snapshot_every(),
+        );
+        let undecodable = || LoadError::Undecodable {
+            stream_type: A::TYPE.to_owned(),
+            id: id.to_owned(),
+        };
+        match AssertUnwindSafe(store.load_aggregate(id))
+            .catch_unwind()
+            .await
+        {
+            Ok(Ok(context)) => Ok(Loaded {
+                state: context.aggregate,
+                sequence: context.current_sequence as u64,
+            }),
+            Ok(Err(cqrs_es::AggregateError::DatabaseConnectionError(error))) => {
+                Err(LoadError::Unavailable(error.to_string()))
+            }
+            Ok(Err(cqrs_es::AggregateError::DeserializationError(_))) | Err(_) => {
+                Err(undecodable())
+            }
             Ok(Err(error)) => Err(LoadError::Unavailable(error.to_string())),
         }
     }
@@ -110,22 +129,43 @@ impl Ledger {
     /// # Errors
     /// [`ExecuteError`]; conflicts are returned only after several attempts, or at once when
     /// `context.only_at` is given.
-    pub async fn execute<A: Decider>(&self, id: &str, command: A::Command, context: Context) -> Result<Executed<A>, ExecuteError<A::Error>>
+    pub async fn execute<A: Decider>(
+        &self,
+        id: &str,
+        command: A::Command,
+        context: Context,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>>
     where
         A::Command: Clone,
     {
         let mut attempt = 1;
         loop {
             let loaded = self.load::<A>(id).await?;
-            match self.decide_and_append(id, loaded, command.clone(), &context).await {
-                Err(ExecuteError::Append(AppendError::Conflict { .. })) if attempt < ATTEMPTS && context.only_at.is_none() => attempt += 1,
+            match self
+                .decide_and_append(id, loaded, command.clone(), &context)
+                .await
+            {
+                Err(ExecuteError::Append(AppendError::Conflict { .. }))
+                    if attempt < ATTEMPTS && context.only_at.is_none() =>
+                {
+                    attempt += 1
+                }
                 outcome => return outcome,
             }
         }
     }
 
-    async fn decide_and_append<A: Decider>(&self, id: &str, loaded: Loaded<A>, command: A::Command, context: &Context) -> Result<Executed<A>, ExecuteError<A::Error>> {
-        let Loaded { mut state, sequence } = loaded;
+    async fn decide_and_append<A: Decider>(
+        &self,
+        id: &str,
+        loaded: Loaded<A>,
+        command: A::Command,
+        context: &Context,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let Loaded {
+            mut state,
+            sequence,
+        } = loaded;
         if let Some(expected) = context.only_at
             && expected != sequence
         {
@@ -133,7 +173,11 @@ impl Ledger {
         }
         let events = state.decide(command).map_err(ExecuteError::Decision)?;
         if events.is_empty() {
-            return Ok(Executed { events: Vec::new(), state, sequence });
+            return Ok(Executed {
+                events: Vec::new(),
+                state,
+                sequence,
+            });
         }
         let mut new = Vec::with_capacity(events.len());
         for event in &events {
@@ -142,7 +186,10 @@ impl Ledger {
         }
         let after = sequence + events.len() as u64;
         let append = Append {
-            stream: StreamKey { stream_type: A::TYPE.to_owned(), id: id.to_owned() },
+            stream: StreamKey {
+                stream_type: A::TYPE.to_owned(),
+                id: id.to_owned(),
+            },
             expected: Expected::At(sequence),
             events: new,
             metadata: context.metadata.to_json(),
@@ -155,10 +202,17 @@ impl Ledger {
             not_before: context.not_before,
             names: context.names.clone(),
             keys: context.keys.clone(),
-            snapshot: self.snapshot_due(sequence, after).then(|| to_snapshot(&state, after)).transpose()?,
+            snapshot: self
+                .snapshot_due(sequence, after)
+                .then(|| to_snapshot(&state, after))
+                .transpose()?,
         };
         let appended = self.append(append).await?;
-        Ok(Executed { events: appended.events, state, sequence: after })
+        Ok(Executed {
+            events: appended.events,
+            state,
+            sequence: after,
+        })
     }
 
     /// A snapshot is stored whenever a stream passes a multiple of the interval.
@@ -168,12 +222,18 @@ impl Ledger {
     }
 }
 
-fn to_new_event<A: Decider>(event: &A::Event, blobs: &[SealedBlob]) -> Result<NewEvent, AppendError> {
-    let payload = serde_json::to_string(event).map_err(|error| AppendError::Invalid(error.to_string()))?;
+fn to_new_event<A: Decider>(
+    event: &A::Event,
+    blobs: &[SealedBlob],
+) -> Result<NewEvent, AppendError> {
+    let payload =
+        serde_json::to_string(event).map_err(|error| AppendError::Invalid(error.to_string()))?;
     let digest = A::sealed(event).map(|sealed| &sealed.digest);
     let blob = digest.and_then(|digest| blobs.iter().find(|blob| blob.digest_hex() == *digest));
     if digest.is_some() && blob.is_none() {
-        return Err(AppendError::Invalid("an event names a sealed blob that did not come with it".into()));
+        return Err(AppendError::Invalid(
+            "an event names a sealed blob that did not come with it".into(),
+        ));
     }
     Ok(NewEvent {
         event_type: event.event_type(),
@@ -184,6 +244,10 @@ fn to_new_event<A: Decider>(event: &A::Event, blobs: &[SealedBlob]) -> Result<Ne
 }
 
 fn to_snapshot<A: Decider>(state: &A, last_sequence: u64) -> Result<NewSnapshot, AppendError> {
-    let payload = serde_json::to_string(state).map_err(|error| AppendError::Invalid(error.to_string()))?;
-    Ok(NewSnapshot { last_sequence, payload })
+    let payload =
+        serde_json::to_string(state).map_err(|error| AppendError::Invalid(error.to_string()))?;
+    Ok(NewSnapshot {
+        last_sequence,
+        payload,
+    })
 }

@@ -54,7 +54,12 @@ pub enum CheckpointError {
 impl Checkpoint {
     /// The text that is signed; it ends with a newline.
     fn text(&self) -> String {
-        format!("{}\n{}\n{}\n", self.origin, self.size, BASE64.encode(self.root))
+        format!(
+            "{}\n{}\n{}\n",
+            self.origin,
+            self.size,
+            BASE64.encode(self.root)
+        )
     }
 
     /// The signed note. The key is named after the origin.
@@ -63,7 +68,11 @@ impl Checkpoint {
         let text = self.text();
         let mut signature = key_hash(&self.origin, &key.verifying_key()).to_vec();
         signature.extend(key.sign(text.as_bytes()).to_bytes());
-        format!("{text}\n\u{2014} {} {}\n", self.origin, BASE64.encode(signature))
+        format!(
+            "{text}\n\u{2014} {} {}\n",
+            self.origin,
+            BASE64.encode(signature)
+        )
     }
 
     /// Reads a note and checks that `key`, named after the origin, signed it. Signatures of
@@ -80,9 +89,12 @@ impl Checkpoint {
             if name == checkpoint.origin
                 && let Some(signature) = signature.strip_prefix(&hash)
             {
-                let signature = Signature::from_slice(signature).map_err(|_| CheckpointError::Malformed)?;
+                let signature =
+                    Signature::from_slice(signature).map_err(|_| CheckpointError::Malformed)?;
                 let verified = key.verify_strict(text.as_bytes(), &signature);
-                return verified.map(|()| checkpoint).map_err(|_| CheckpointError::WrongSignature);
+                return verified
+                    .map(|()| checkpoint)
+                    .map_err(|_| CheckpointError::WrongSignature);
             }
         }
         Err(CheckpointError::UnknownKey)
@@ -93,7 +105,9 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError::Malformed`]
     pub fn parse(note: &str) -> Result<Self, CheckpointError> {
-        split(note).and_then(|(text, _)| Self::parse_text(text)).ok_or(CheckpointError::Malformed)
+        split(note)
+            .and_then(|(text, _)| Self::parse_text(text))
+            .ok_or(CheckpointError::Malformed)
     }
 
     fn parse_text(text: &str) -> Option<Self> {
@@ -131,7 +145,13 @@ fn key_hash(name: &str, key: &VerifyingKey) -> [u8; 4] {
 }
 
 /// Signs and stores a checkpoint at most a second after the log grew, and one when it stops.
-pub(crate) async fn sign_while_growing(backend: Backend, mut head: watch::Receiver<Head>, key: SigningKey, origin: String, mut stopped: watch::Receiver<bool>) {
+pub(crate) async fn sign_while_growing(
+    backend: Backend,
+    mut head: watch::Receiver<Head>,
+    key: SigningKey,
+    origin: String,
+    mut stopped: watch::Receiver<bool>,
+) {
     let mut signed = 0;
     loop {
         let stopping = *stopped.borrow_and_update();
@@ -157,15 +177,34 @@ pub(crate) async fn sign_while_growing(backend: Backend, mut head: watch::Receiv
 }
 
 /// A second from now, once there is something to sign.
-async fn next_round(head: &mut watch::Receiver<Head>, signed: u64) -> Result<(), watch::error::RecvError> {
+async fn next_round(
+    head: &mut watch::Receiver<Head>,
+    signed: u64,
+) -> Result<(), watch::error::RecvError> {
     tokio::time::sleep(EVERY).await;
-    head.wait_for(|head| head.position() > signed).await.map(drop)
+    head.wait_for(|head| head.position() > signed)
+        .await
+        .map(drop)
 }
 
-async fn store(backend: &Backend, head: &Head, key: &SigningKey, origin: &str) -> Result<(), crate::backend::ReadError> {
-    let checkpoint = Checkpoint { origin: origin.to_owned(), size: head.position(), root: head.tree.root() };
+async fn store(
+    backend: &Backend,
+    head: &Head,
+    key: &SigningKey,
+    origin: &str,
+) -> Result<(), crate::backend::ReadError> {
+    let checkpoint = Checkpoint {
+        origin: origin.to_owned(),
+        size: head.position(),
+        root: head.tree.root(),
+    };
     let note = checkpoint.sign(key);
-    backend.put_checkpoint(StoredCheckpoint { size: checkpoint.size, note }).await
+    backend
+        .put_checkpoint(StoredCheckpoint {
+            size: checkpoint.size,
+            note,
+        })
+        .await
 }
 
 #[cfg(test)]
@@ -177,13 +216,20 @@ mod tests {
     }
 
     fn checkpoint() -> Checkpoint {
-        Checkpoint { origin: "example.com/log".into(), size: 42, root: [7; 32] }
+        Checkpoint {
+            origin: "example.com/log".into(),
+            size: 42,
+            root: [7; 32],
+        }
     }
 
     #[test]
     fn a_signed_checkpoint_verifies_and_says_what_was_signed() {
         let note = checkpoint().sign(&key(1));
-        assert_eq!(Checkpoint::verify(&note, &key(1).verifying_key()), Ok(checkpoint()));
+        assert_eq!(
+            Checkpoint::verify(&note, &key(1).verifying_key()),
+            Ok(checkpoint())
+        );
         assert_eq!(Checkpoint::parse(&note), Ok(checkpoint()));
         assert_eq!(note.lines().count(), 5, "{note}");
     }
@@ -191,16 +237,27 @@ mod tests {
     #[test]
     fn another_key_and_another_text_are_refused() {
         let note = checkpoint().sign(&key(1));
-        assert_eq!(Checkpoint::verify(&note, &key(2).verifying_key()), Err(CheckpointError::UnknownKey));
+        assert_eq!(
+            Checkpoint::verify(&note, &key(2).verifying_key()),
+            Err(CheckpointError::UnknownKey)
+        );
         let forged = note.replace("\n42\n", "\n43\n");
-        assert_eq!(Checkpoint::verify(&forged, &key(1).verifying_key()), Err(CheckpointError::WrongSignature));
+        assert_eq!(
+            Checkpoint::verify(&forged, &key(1).verifying_key()),
+            Err(CheckpointError::WrongSignature)
+        );
     }
 
     #[test]
     fn signatures_of_others_are_passed_over() {
         let witness = format!("\u{2014} witness {}\n", BASE64.encode([9; 76]));
-        let note = checkpoint().sign(&key(1)).replace("\n\n", &format!("\n\n{witness}"));
-        assert_eq!(Checkpoint::verify(&note, &key(1).verifying_key()), Ok(checkpoint()));
+        let note = checkpoint()
+            .sign(&key(1))
+            .replace("\n\n", &format!("\n\n{witness}"));
+        assert_eq!(
+            Checkpoint::verify(&note, &key(1).verifying_key()),
+            Ok(checkpoint())
+        );
     }
 
     #[test]
@@ -217,13 +274,20 @@ mod tests {
             note.replace('\u{2014}', "-"),
         ];
         for note in broken {
-            assert_eq!(Checkpoint::verify(&note, &key(1).verifying_key()), Err(CheckpointError::Malformed), "{note:?}");
+            assert_eq!(
+                Checkpoint::verify(&note, &key(1).verifying_key()),
+                Err(CheckpointError::Malformed),
+                "{note:?}"
+            );
         }
     }
 
     /// Computed independently (Python, `cryptography`): key seed 01…01.
     #[test]
     fn the_notes_form_is_frozen() {
-        assert_eq!(checkpoint().sign(&key(1)), include_str!("checkpoint/frozen.txt"));
+        assert_eq!(
+            checkpoint().sign(&key(1)),
+            include_str!("checkpoint/frozen.txt")
+        );
     }
 }

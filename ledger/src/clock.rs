@@ -15,23 +15,34 @@ pub struct Clock {
 }
 
 /// The process's own wall clock, microseconds since the Unix epoch: what SQLite's transactions record.
-#[expect(clippy::disallowed_methods, reason = "this is where time enters the process")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is where time enters the process"
+)]
 pub(crate) fn wall_clock() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+        })
 }
 
 impl Clock {
     /// A clock that agrees with the wall clock until it is told better.
     #[must_use]
     pub fn new() -> Self {
-        let clock = Self { started: Instant::now(), offset: AtomicI64::new(0) };
+        let clock = Self {
+            started: Instant::now(),
+            offset: AtomicI64::new(0),
+        };
         clock.observe(wall_clock());
         clock
     }
 
     /// Takes the database's time, microseconds since the Unix epoch.
     pub fn observe(&self, database: i64) {
-        self.offset.store(database - self.elapsed(), Ordering::Relaxed);
+        self.offset
+            .store(database - self.elapsed(), Ordering::Relaxed);
     }
 
     /// The time the database would record now.

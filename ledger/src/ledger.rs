@@ -78,13 +78,21 @@ pub trait Projector: Send + 'static {
     ///
     /// # Errors
     /// An error rolls the batch back.
-    fn apply_sqlite(&mut self, transaction: &rusqlite::Connection, events: &[&RecordedEvent]) -> Result<(), ProjectError<rusqlite::Error>>;
+    fn apply_sqlite(
+        &mut self,
+        transaction: &rusqlite::Connection,
+        events: &[&RecordedEvent],
+    ) -> Result<(), ProjectError<rusqlite::Error>>;
 
     /// Applies one batch's events, in order of position.
     ///
     /// # Errors
     /// An error rolls the batch back.
-    fn apply_postgres<'a>(&'a mut self, client: &'a tokio_postgres::Client, events: &'a [&'a RecordedEvent]) -> BoxFuture<'a, Result<(), ProjectError<tokio_postgres::Error>>>;
+    fn apply_postgres<'a>(
+        &'a mut self,
+        client: &'a tokio_postgres::Client,
+        events: &'a [&'a RecordedEvent],
+    ) -> BoxFuture<'a, Result<(), ProjectError<tokio_postgres::Error>>>;
 }
 
 /// Why a ledger could not be opened. Nothing was written but complete migrations.
@@ -135,18 +143,47 @@ impl Ledger {
         let clock = Arc::new(Clock::new());
         let (backend, source, head, writer) = match options.database {
             Database::Sqlite { path } => {
-                let opened = SqliteDatabase::open(&path, options.projector, Arc::clone(&clock), queue.downgrade(), waiting).await?;
-                (Backend::Sqlite(opened.database), Source::Sqlite(opened.streams, opened.gate), opened.head, opened.writer)
+                let opened = SqliteDatabase::open(
+                    &path,
+                    options.projector,
+                    Arc::clone(&clock),
+                    queue.downgrade(),
+                    waiting,
+                )
+                .await?;
+                (
+                    Backend::Sqlite(opened.database),
+                    Source::Sqlite(opened.streams, opened.gate),
+                    opened.head,
+                    opened.writer,
+                )
             }
             Database::Postgres(postgres) => {
-                let opened = PostgresDatabase::open(postgres, options.projector, Arc::clone(&clock), waiting).await?;
-                (Backend::Postgres(opened.database), Source::Postgres(opened.streams), opened.head, opened.writer)
+                let opened = PostgresDatabase::open(
+                    postgres,
+                    options.projector,
+                    Arc::clone(&clock),
+                    waiting,
+                )
+                .await?;
+                (
+                    Backend::Postgres(opened.database),
+                    Source::Postgres(opened.streams),
+                    opened.head,
+                    opened.writer,
+                )
             }
         };
         let (stopping, stopped) = watch::channel(false);
-        let signer = options
-            .checkpoint_key
-            .map(|key| tokio::spawn(checkpoint::sign_while_growing(backend.clone(), head.clone(), key, options.origin, stopped)));
+        let signer = options.checkpoint_key.map(|key| {
+            tokio::spawn(checkpoint::sign_while_growing(
+                backend.clone(),
+                head.clone(),
+                key,
+                options.origin,
+                stopped,
+            ))
+        });
         Ok(Self(Arc::new(Inner {
             queue,
             head,
@@ -167,10 +204,13 @@ impl Ledger {
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         validate::check(&append)?;
         let (reply, answer) = oneshot::channel();
-        self.0.queue.try_send(Message::Append(Box::new(append), reply)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => AppendError::Stopped,
-        })?;
+        self.0
+            .queue
+            .try_send(Message::Append(Box::new(append), reply))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => AppendError::Stopped,
+            })?;
         answer.await.unwrap_or(Err(AppendError::Stopped))
     }
 
@@ -222,7 +262,10 @@ impl Ledger {
     pub async fn stop(&self) {
         let mut tasks = self.0.tasks.lock().await;
         let Some(tasks) = tasks.take() else { return };
-        if tokio::time::timeout(STOP_WITHIN, self.stop_in_order(tasks)).await.is_err() {
+        if tokio::time::timeout(STOP_WITHIN, self.stop_in_order(tasks))
+            .await
+            .is_err()
+        {
             tracing::error!("the ledger did not stop in time");
         }
     }

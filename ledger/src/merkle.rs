@@ -131,7 +131,10 @@ impl Frontier {
     #[must_use]
     pub fn from_bytes(size: u64, bytes: &[u8]) -> Option<Self> {
         let (roots, rest) = bytes.as_chunks::<32>();
-        (rest.is_empty() && roots.len() == size.count_ones() as usize).then(|| Self { size, roots: roots.to_vec() })
+        (rest.is_empty() && roots.len() == size.count_ones() as usize).then(|| Self {
+            size,
+            roots: roots.to_vec(),
+        })
     }
 }
 
@@ -146,7 +149,10 @@ mod tests {
             [leaf] => *leaf,
             _ => {
                 let split = leaves.len().next_power_of_two() / 2;
-                node(&reference_root(&leaves[..split]), &reference_root(&leaves[split..]))
+                node(
+                    &reference_root(&leaves[..split]),
+                    &reference_root(&leaves[split..]),
+                )
             }
         }
     }
@@ -176,8 +182,14 @@ mod tests {
         for entry in data {
             frontier.push(Sha256::digest([&[0], entry].concat()).into());
         }
-        let hex = frontier.root().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        assert_eq!(hex, "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77");
+        let hex = frontier
+            .root()
+            .iter()
+            .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        assert_eq!(
+            hex,
+            "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77"
+        );
     }
 
     #[test]
@@ -193,8 +205,14 @@ mod tests {
 
     #[test]
     fn every_field_of_an_event_changes_its_leaf() {
-        let stream = StreamKey { stream_type: "connection".into(), id: "1".into() };
-        let other = StreamKey { stream_type: "connectio".into(), id: "n1".into() };
+        let stream = StreamKey {
+            stream_type: "connection".into(),
+            id: "1".into(),
+        };
+        let other = StreamKey {
+            stream_type: "connectio".into(),
+            id: "n1".into(),
+        };
         let base = || LeafInput {
             position: 1,
             stream: &stream,
@@ -207,15 +225,42 @@ mod tests {
             blob_digest: None,
         };
         let variants = [
-            LeafInput { position: 2, ..base() },
-            LeafInput { stream: &other, ..base() },
-            LeafInput { sequence: 2, ..base() },
-            LeafInput { event_type: "a.c", ..base() },
-            LeafInput { event_version: "2", ..base() },
-            LeafInput { recorded_at: 6, ..base() },
-            LeafInput { payload: "{ }", ..base() },
-            LeafInput { metadata: "{ }", ..base() },
-            LeafInput { blob_digest: Some([0; 32]), ..base() },
+            LeafInput {
+                position: 2,
+                ..base()
+            },
+            LeafInput {
+                stream: &other,
+                ..base()
+            },
+            LeafInput {
+                sequence: 2,
+                ..base()
+            },
+            LeafInput {
+                event_type: "a.c",
+                ..base()
+            },
+            LeafInput {
+                event_version: "2",
+                ..base()
+            },
+            LeafInput {
+                recorded_at: 6,
+                ..base()
+            },
+            LeafInput {
+                payload: "{ }",
+                ..base()
+            },
+            LeafInput {
+                metadata: "{ }",
+                ..base()
+            },
+            LeafInput {
+                blob_digest: Some([0; 32]),
+                ..base()
+            },
         ];
         for variant in variants {
             assert_ne!(variant.hash(), base().hash(), "{variant:?}");

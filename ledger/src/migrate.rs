@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 /// What was applied, in both databases.
-pub(crate) const TABLE: &str =
-    "CREATE TABLE IF NOT EXISTS schema_migrations (number bigint PRIMARY KEY, name text NOT NULL, checksum text NOT NULL)";
+pub(crate) const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (number bigint PRIMARY KEY, name text NOT NULL, checksum text NOT NULL)";
 
 /// The migrations of `SQLite`.
 pub(crate) const SQLITE: &[Migration] = &[Migration {
@@ -58,10 +57,12 @@ pub(crate) struct Migration {
 impl Migration {
     /// SHA-256 of its statements, in hexadecimal.
     pub(crate) fn checksum(&self) -> String {
-        Sha256::digest(self.sql).iter().fold(String::with_capacity(64), |mut hex, byte| {
-            let _infallible = write!(hex, "{byte:02x}");
-            hex
-        })
+        Sha256::digest(self.sql)
+            .iter()
+            .fold(String::with_capacity(64), |mut hex, byte| {
+                let _infallible = write!(hex, "{byte:02x}");
+                hex
+            })
     }
 }
 
@@ -70,12 +71,18 @@ impl Migration {
 ///
 /// # Errors
 /// [`MigrateError::NewerSchema`], [`MigrateError::Changed`]
-pub(crate) fn pending<'a>(known: &'a [Migration], applied: &[(i64, String)]) -> Result<&'a [Migration], MigrateError> {
+pub(crate) fn pending<'a>(
+    known: &'a [Migration],
+    applied: &[(i64, String)],
+) -> Result<&'a [Migration], MigrateError> {
     let newest = known.last().map_or(0, |migration| migration.number);
     if let Some((found, _)) = applied.last()
         && *found > newest
     {
-        return Err(MigrateError::NewerSchema { found: *found, known: newest });
+        return Err(MigrateError::NewerSchema {
+            found: *found,
+            known: newest,
+        });
     }
     for (migration, (number, checksum)) in known.iter().zip(applied) {
         if migration.number != *number || migration.checksum() != *checksum {
@@ -90,17 +97,31 @@ mod tests {
     use super::*;
 
     const KNOWN: &[Migration] = &[
-        Migration { number: 1, name: "one", sql: "SELECT 1" },
-        Migration { number: 2, name: "two", sql: "SELECT 2" },
+        Migration {
+            number: 1,
+            name: "one",
+            sql: "SELECT 1",
+        },
+        Migration {
+            number: 2,
+            name: "two",
+            sql: "SELECT 2",
+        },
     ];
 
     fn applied(numbers: &[usize]) -> Vec<(i64, String)> {
-        numbers.iter().map(|index| (KNOWN[*index].number, KNOWN[*index].checksum())).collect()
+        numbers
+            .iter()
+            .map(|index| (KNOWN[*index].number, KNOWN[*index].checksum()))
+            .collect()
     }
 
     #[test]
     fn what_was_not_applied_is_pending() {
-        let numbers = |applied: &[(i64, String)]| pending(KNOWN, applied).map(|rest| rest.iter().map(|step| step.number).collect::<Vec<_>>());
+        let numbers = |applied: &[(i64, String)]| {
+            pending(KNOWN, applied)
+                .map(|rest| rest.iter().map(|step| step.number).collect::<Vec<_>>())
+        };
         assert_eq!(numbers(&[]), Ok(vec![1, 2]));
         assert_eq!(numbers(&applied(&[0])), Ok(vec![2]));
         assert_eq!(numbers(&applied(&[0, 1])), Ok(vec![]));
@@ -110,16 +131,30 @@ mod tests {
     fn a_newer_or_a_changed_schema_is_refused() {
         let mut newer = applied(&[0, 1]);
         newer.push((3, "x".into()));
-        assert_eq!(pending(KNOWN, &newer).err(), Some(MigrateError::NewerSchema { found: 3, known: 2 }));
+        assert_eq!(
+            pending(KNOWN, &newer).err(),
+            Some(MigrateError::NewerSchema { found: 3, known: 2 })
+        );
         let changed = vec![(1, "x".to_owned())];
-        assert_eq!(pending(KNOWN, &changed).err(), Some(MigrateError::Changed { number: 1 }));
+        assert_eq!(
+            pending(KNOWN, &changed).err(),
+            Some(MigrateError::Changed { number: 1 })
+        );
         let skipped = applied(&[1]);
-        assert_eq!(pending(KNOWN, &skipped).err(), Some(MigrateError::Changed { number: 2 }));
+        assert_eq!(
+            pending(KNOWN, &skipped).err(),
+            Some(MigrateError::Changed { number: 2 })
+        );
     }
 
     #[test]
     fn both_databases_have_the_same_migrations() {
-        let names = |migrations: &[Migration]| migrations.iter().map(|step| (step.number, step.name)).collect::<Vec<_>>();
+        let names = |migrations: &[Migration]| {
+            migrations
+                .iter()
+                .map(|step| (step.number, step.name))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names(SQLITE), names(POSTGRES));
     }
 }

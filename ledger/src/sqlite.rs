@@ -26,8 +26,8 @@ use crate::backend::{ReadError, StoredCheckpoint};
 use crate::writer::{Message, Work};
 
 pub(crate) use gate::Gate;
-pub use rows::select_events;
 use readers::Readers;
+pub use rows::select_events;
 
 /// A handle on the database; clones share its reading threads.
 #[derive(Clone)]
@@ -58,7 +58,9 @@ impl SqliteDatabase {
     {
         let (reply, answer) = oneshot::channel();
         self.readers.send(Box::new(move |connection| {
-            let outcome = connection.unchecked_transaction().and_then(|transaction| read(&transaction));
+            let outcome = connection
+                .unchecked_transaction()
+                .and_then(|transaction| read(&transaction));
             drop(reply.send(outcome));
         }));
         outcome(answer).await
@@ -83,7 +85,10 @@ impl SqliteDatabase {
             }
         });
         let writer = self.writer.upgrade().ok_or_else(closed)?;
-        writer.send(Message::Work(work)).await.map_err(|_| closed())?;
+        writer
+            .send(Message::Work(work))
+            .await
+            .map_err(|_| closed())?;
         drop(writer);
         outcome(answer).await
     }
@@ -92,8 +97,13 @@ impl SqliteDatabase {
     ///
     /// # Errors
     /// [`ReadError`]
-    pub async fn read_events(&self, from: u64, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.read(move |connection| rows::events(connection, from, limit)).await
+    pub async fn read_events(
+        &self,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.read(move |connection| rows::events(connection, from, limit))
+            .await
     }
 
     pub(crate) async fn newest_head(&self) -> Result<Head, ReadError> {
@@ -101,15 +111,21 @@ impl SqliteDatabase {
     }
 
     pub(crate) async fn data_key(&self, id: KeyId) -> Result<Option<WrappedKey>, ReadError> {
-        self.read(move |connection| rows::data_key(connection, id)).await
+        self.read(move |connection| rows::data_key(connection, id))
+            .await
     }
 
     pub(crate) async fn setting(&self, name: &str) -> Result<Option<String>, ReadError> {
         let name = name.to_owned();
-        self.read(move |connection| setting(connection, &name)).await
+        self.read(move |connection| setting(connection, &name))
+            .await
     }
 
-    pub(crate) async fn put_setting_if_absent(&self, name: &str, value: &str) -> Result<String, ReadError> {
+    pub(crate) async fn put_setting_if_absent(
+        &self,
+        name: &str,
+        value: &str,
+    ) -> Result<String, ReadError> {
         let (name, value) = (name.to_owned(), value.to_owned());
         self.write(move |connection| {
             connection.execute("INSERT INTO vault_settings (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING", [&name, &value])?;
@@ -118,16 +134,30 @@ impl SqliteDatabase {
         .await
     }
 
-    pub(crate) async fn checkpoints(&self, after: u64, limit: usize) -> Result<Vec<StoredCheckpoint>, ReadError> {
+    pub(crate) async fn checkpoints(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredCheckpoint>, ReadError> {
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached("SELECT size, note FROM checkpoints WHERE size > ?1 ORDER BY size LIMIT ?2")?;
-            let rows = statement.query_map(params![after, limit], |row| Ok(StoredCheckpoint { size: row.get(0)?, note: row.get(1)? }))?;
+            let mut statement = connection.prepare_cached(
+                "SELECT size, note FROM checkpoints WHERE size > ?1 ORDER BY size LIMIT ?2",
+            )?;
+            let rows = statement.query_map(params![after, limit], |row| {
+                Ok(StoredCheckpoint {
+                    size: row.get(0)?,
+                    note: row.get(1)?,
+                })
+            })?;
             rows.collect()
         })
         .await
     }
 
-    pub(crate) async fn put_checkpoint(&self, checkpoint: StoredCheckpoint) -> Result<(), ReadError> {
+    pub(crate) async fn put_checkpoint(
+        &self,
+        checkpoint: StoredCheckpoint,
+    ) -> Result<(), ReadError> {
         self.write(move |connection| {
             let StoredCheckpoint { size, note } = checkpoint;
             connection.execute(
@@ -141,11 +171,21 @@ impl SqliteDatabase {
 }
 
 fn setting(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
-    connection.query_row("SELECT value FROM vault_settings WHERE name = ?1", [name], |row| row.get(0)).optional()
+    connection
+        .query_row(
+            "SELECT value FROM vault_settings WHERE name = ?1",
+            [name],
+            |row| row.get(0),
+        )
+        .optional()
 }
 
-fn in_transaction<R>(connection: &Connection, write: impl FnOnce(&Connection) -> rusqlite::Result<R>) -> rusqlite::Result<R> {
-    let transaction = rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+fn in_transaction<R>(
+    connection: &Connection,
+    write: impl FnOnce(&Connection) -> rusqlite::Result<R>,
+) -> rusqlite::Result<R> {
+    let transaction =
+        rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     let written = write(&transaction)?;
     transaction.commit()?;
     Ok(written)

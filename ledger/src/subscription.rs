@@ -27,7 +27,12 @@ pub struct Subscription {
 
 impl Subscription {
     pub(crate) fn new(backend: Backend, head: watch::Receiver<Head>, from: u64) -> Self {
-        Self { backend, head, next: from.max(1), page: VecDeque::new() }
+        Self {
+            backend,
+            head,
+            next: from.max(1),
+            page: VecDeque::new(),
+        }
     }
 
     /// The position of the event that [`next`](Self::next) returns next.

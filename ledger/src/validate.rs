@@ -24,14 +24,27 @@ pub(crate) fn check(append: &Append) -> Result<(), AppendError> {
         return Err(invalid("it has no events"));
     }
     stream(&append.stream)?;
-    for column in [&append.columns.connection, &append.columns.actor, &append.columns.agent].into_iter().flatten() {
+    for column in [
+        &append.columns.connection,
+        &append.columns.actor,
+        &append.columns.agent,
+    ]
+    .into_iter()
+    .flatten()
+    {
         text("index column", column)?;
     }
-    if !json("metadata", &append.metadata)?.as_object().is_some_and(|map| map.values().all(Value::is_string)) {
+    if !json("metadata", &append.metadata)?
+        .as_object()
+        .is_some_and(|map| map.values().all(Value::is_string))
+    {
         return Err(invalid("metadata is not a flat object of strings"));
     }
     append.events.iter().try_for_each(event)?;
-    append.guards.iter().try_for_each(|guard| stream(&guard.stream))?;
+    append
+        .guards
+        .iter()
+        .try_for_each(|guard| stream(&guard.stream))?;
     append.names.iter().try_for_each(name)?;
     append.keys.iter().try_for_each(key)?;
     if let Some(snapshot) = &append.snapshot {
@@ -76,7 +89,9 @@ fn event(event: &NewEvent) -> Result<(), AppendError> {
 
 fn text(what: &str, value: &str) -> Result<(), AppendError> {
     if value.is_empty() || value.len() > MAX_TEXT {
-        return Err(invalid(&format!("the {what} is empty or longer than {MAX_TEXT} bytes")));
+        return Err(invalid(&format!(
+            "the {what} is empty or longer than {MAX_TEXT} bytes"
+        )));
     }
     if value.contains('\0') {
         return Err(invalid(&format!("the {what} holds U+0000")));
@@ -86,15 +101,20 @@ fn text(what: &str, value: &str) -> Result<(), AppendError> {
 
 fn json(what: &str, value: &str) -> Result<Value, AppendError> {
     if value.len() > MAX_JSON {
-        return Err(invalid(&format!("the {what} is longer than {MAX_JSON} bytes")));
+        return Err(invalid(&format!(
+            "the {what} is longer than {MAX_JSON} bytes"
+        )));
     }
     // PostgreSQL's json keeps the escape and fails only when somebody reads it as text.
     if value.contains('\0') || value.contains("\\u0000") {
         return Err(invalid(&format!("the {what} holds U+0000")));
     }
-    let parsed: Value = serde_json::from_str(value).map_err(|_| invalid(&format!("the {what} is not JSON")))?;
+    let parsed: Value =
+        serde_json::from_str(value).map_err(|_| invalid(&format!("the {what} is not JSON")))?;
     if depth(&parsed) > MAX_DEPTH {
-        return Err(invalid(&format!("the {what} nests deeper than {MAX_DEPTH}")));
+        return Err(invalid(&format!(
+            "the {what} nests deeper than {MAX_DEPTH}"
+        )));
     }
     Ok(parsed)
 }
@@ -117,16 +137,40 @@ mod tests {
     use crate::append::Expected;
 
     fn with_payload(payload: String) -> Append {
-        let event = NewEvent { event_type: "a.b".into(), event_version: "1".into(), payload, blob: None };
-        Append::new(StreamKey { stream_type: "a".into(), id: "1".into() }, Expected::Any, vec![event])
+        let event = NewEvent {
+            event_type: "a.b".into(),
+            event_version: "1".into(),
+            payload,
+            blob: None,
+        };
+        Append::new(
+            StreamKey {
+                stream_type: "a".into(),
+                id: "1".into(),
+            },
+            Expected::Any,
+            vec![event],
+        )
     }
 
     #[test]
     fn what_the_loaders_could_not_decode_is_refused() {
         let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
         assert_eq!(check(&with_payload(nested(64))), Ok(()));
-        for payload in [nested(65), "{".into(), String::new(), r#""\u0000""#.into(), "[NaN]".into()] {
-            assert!(matches!(check(&with_payload(payload.clone())), Err(AppendError::Invalid(_))), "{payload}");
+        for payload in [
+            nested(65),
+            "{".into(),
+            String::new(),
+            r#""\u0000""#.into(),
+            "[NaN]".into(),
+        ] {
+            assert!(
+                matches!(
+                    check(&with_payload(payload.clone())),
+                    Err(AppendError::Invalid(_))
+                ),
+                "{payload}"
+            );
         }
     }
 
@@ -142,8 +186,14 @@ mod tests {
     #[test]
     fn metadata_is_a_flat_object_of_strings() {
         for metadata in ["[]", r#"{"a":1}"#, r#"{"a":{}}"#] {
-            let append = Append { metadata: metadata.into(), ..with_payload("{}".into()) };
-            assert!(matches!(check(&append), Err(AppendError::Invalid(_))), "{metadata}");
+            let append = Append {
+                metadata: metadata.into(),
+                ..with_payload("{}".into())
+            };
+            assert!(
+                matches!(check(&append), Err(AppendError::Invalid(_))),
+                "{metadata}"
+            );
         }
     }
 }

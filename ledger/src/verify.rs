@@ -83,7 +83,13 @@ pub enum Divergence {
 /// [`VerifyError`]
 pub async fn verify(backend: &Backend, key: Option<VerifyingKey>) -> Result<Verified, VerifyError> {
     let head = backend.newest_head().await?;
-    let mut checkpoints = Checkpoints { backend, key, page: VecDeque::new(), after: 0, verified: 0 };
+    let mut checkpoints = Checkpoints {
+        backend,
+        key,
+        page: VecDeque::new(),
+        after: 0,
+        verified: 0,
+    };
     let mut log = Log::default();
     while log.tree.size() < head.position() {
         let next = log.tree.size() + 1;
@@ -91,17 +97,27 @@ pub async fn verify(backend: &Backend, key: Option<VerifyingKey>) -> Result<Veri
         if page.is_empty() {
             return Err(diverges(next, Divergence::Gap));
         }
-        for event in page.iter().take_while(|event| event.position <= head.position()) {
+        for event in page
+            .iter()
+            .take_while(|event| event.position <= head.position())
+        {
             log.push(event)?;
             checkpoints.check(&log.tree).await?;
         }
-        if page.first().is_some_and(|event| event.position > head.position()) {
+        if page
+            .first()
+            .is_some_and(|event| event.position > head.position())
+        {
             return Err(diverges(next, Divergence::Gap));
         }
     }
     log.compare(&head)?;
     checkpoints.check_rest(&log.tree).await?;
-    Ok(Verified { size: log.tree.size(), root: log.tree.root(), checkpoints: checkpoints.verified })
+    Ok(Verified {
+        size: log.tree.size(),
+        root: log.tree.root(),
+        checkpoints: checkpoints.verified,
+    })
 }
 
 fn diverges(position: u64, what: Divergence) -> VerifyError {
@@ -187,11 +203,21 @@ impl Checkpoints<'_> {
     /// Checks the checkpoint of exactly this tree, when there is one.
     async fn check(&mut self, tree: &Frontier) -> Result<(), VerifyError> {
         if self.page.is_empty() && self.after < tree.size() {
-            self.page = self.backend.checkpoints(tree.size() - 1, PAGE).await?.into();
+            self.page = self
+                .backend
+                .checkpoints(tree.size() - 1, PAGE)
+                .await?
+                .into();
             // Nothing stored now is smaller than the next one to come.
-            self.after = self.page.back().map_or(u64::MAX, |checkpoint| checkpoint.size);
+            self.after = self
+                .page
+                .back()
+                .map_or(u64::MAX, |checkpoint| checkpoint.size);
         }
-        match self.page.pop_front_if(|checkpoint| checkpoint.size == tree.size()) {
+        match self
+            .page
+            .pop_front_if(|checkpoint| checkpoint.size == tree.size())
+        {
             Some(checkpoint) => self.compare(&checkpoint, tree),
             None => Ok(()),
         }
@@ -212,7 +238,9 @@ impl Checkpoints<'_> {
 
     /// What is left must be of events that were appended since.
     async fn check_rest(&mut self, tree: &Frontier) -> Result<(), VerifyError> {
-        let Some(larger) = self.backend.checkpoints(tree.size(), 1).await?.pop() else { return Ok(()) };
+        let Some(larger) = self.backend.checkpoints(tree.size(), 1).await?.pop() else {
+            return Ok(());
+        };
         match self.backend.newest_head().await?.position() < larger.size {
             true => Err(diverges(larger.size, Divergence::Truncated)),
             false => Ok(()),

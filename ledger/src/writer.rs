@@ -26,7 +26,10 @@ const RESOLVE_EVERY: Duration = Duration::from_millis(50);
 /// The database side of the writer.
 pub(crate) trait Batcher: Send + 'static {
     /// Decides and commits a batch in one transaction.
-    fn commit(&mut self, batch: &[&Append]) -> impl Future<Output = Result<Decided, BatchError>> + Send;
+    fn commit(
+        &mut self,
+        batch: &[&Append],
+    ) -> impl Future<Output = Result<Decided, BatchError>> + Send;
 
     /// Whether a batch whose answer was lost is in the log; asked under the head lock.
     ///
@@ -86,7 +89,9 @@ struct Member {
 impl Member {
     fn bytes(&self) -> usize {
         let events = self.append.events.iter();
-        events.map(|event| event.payload.len() + event.blob.as_ref().map_or(0, |blob| blob.len())).sum()
+        events
+            .map(|event| event.payload.len() + event.blob.as_ref().map_or(0, |blob| blob.len()))
+            .sum()
     }
 }
 
@@ -131,8 +136,15 @@ impl Queue {
 }
 
 /// Runs until told to end, or until every handle on the queue is gone.
-pub(crate) async fn run<B: Batcher>(waiting: mpsc::Receiver<Message>, mut batcher: B, head: watch::Sender<Head>) {
-    let mut queue = Queue { waiting, carried: None };
+pub(crate) async fn run<B: Batcher>(
+    waiting: mpsc::Receiver<Message>,
+    mut batcher: B,
+    head: watch::Sender<Head>,
+) {
+    let mut queue = Queue {
+        waiting,
+        carried: None,
+    };
     let mut stopped = false;
     while let Some(message) = queue.next().await {
         match message {
@@ -202,7 +214,10 @@ async fn commit_all<B: Batcher>(batch: Vec<Member>, batcher: &mut B, head: &watc
 }
 
 /// Commits a group once, looking for the outcome when the answer was lost.
-async fn commit_group<B: Batcher>(group: &[Member], batcher: &mut B) -> Result<Decided, AppendError> {
+async fn commit_group<B: Batcher>(
+    group: &[Member],
+    batcher: &mut B,
+) -> Result<Decided, AppendError> {
     let appends: Vec<&Append> = group.iter().map(|member| &*member.append).collect();
     let give_up = Instant::now() + RESOLVE_FOR;
     loop {
@@ -229,6 +244,9 @@ async fn commit_group<B: Batcher>(group: &[Member], batcher: &mut B) -> Result<D
 }
 
 /// A caller that went away does not want its answer.
-fn answer(reply: oneshot::Sender<Result<Appended, AppendError>>, outcome: Result<Appended, AppendError>) {
+fn answer(
+    reply: oneshot::Sender<Result<Appended, AppendError>>,
+    outcome: Result<Appended, AppendError>,
+) {
     drop(reply.send(outcome));
 }

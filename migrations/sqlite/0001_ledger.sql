@@ -80,15 +80,6 @@ CREATE TABLE projection_rebuilds (
     events     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- A rebuild that is under way; it goes on here after a stop.
-CREATE TABLE projection_rebuilds (
-    name       TEXT    PRIMARY KEY,
-    version    INTEGER NOT NULL,
-    generation INTEGER NOT NULL,
-    position   INTEGER NOT NULL,                                        -- the last one folded
-    events     INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
 CREATE TABLE vault_settings (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL

@@ -24,7 +24,12 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// [`OpenError::Locked`], [`OpenError::Unavailable`]
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let lock = beside(path, ".lock");
-    let options = OpenOptions::new().write(true).create(true).truncate(false).mode(OWNER_ONLY).open(lock);
+    let options = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(OWNER_ONLY)
+        .open(lock);
     let file = options.map_err(|error| OpenError::Unavailable(error.to_string()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -39,9 +44,16 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
 /// # Errors
 /// [`OpenError::Unavailable`]
 pub(super) fn make_private(path: &Path) -> Result<(), OpenError> {
-    let made = match OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path) {
+    let made = match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(OWNER_ONLY)
+        .open(path)
+    {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => fs::set_permissions(path, Permissions::from_mode(OWNER_ONLY)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::set_permissions(path, Permissions::from_mode(OWNER_ONLY))
+        }
         Err(error) => Err(error),
     };
     made.map_err(|error| OpenError::Unavailable(error.to_string()))

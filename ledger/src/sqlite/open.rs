@@ -62,14 +62,32 @@ impl SqliteDatabase {
     ) -> Result<Opened, OpenError> {
         let file = path.to_owned();
         let opening = tokio::task::spawn_blocking(move || open_files(&file));
-        let files = opening.await.map_err(|_| unavailable("opening it panicked"))??;
+        let files = opening
+            .await
+            .map_err(|_| unavailable("opening it panicked"))??;
         let gate = Gate::default();
         let streams = open_loaders(path).await?;
         let readers = Readers::start(files.reading, &gate).map_err(unavailable)?;
         let (head, seen) = watch::channel(files.head);
-        let batcher = SqliteBatcher::new(files.writing, path, projector, clock, gate.clone(), files.lock);
+        let batcher = SqliteBatcher::new(
+            files.writing,
+            path,
+            projector,
+            clock,
+            gate.clone(),
+            files.lock,
+        );
         let writer = start_writer(waiting, batcher, head)?;
-        Ok(Opened { database: Self { readers, writer: queue }, streams, gate, head: seen, writer })
+        Ok(Opened {
+            database: Self {
+                readers,
+                writer: queue,
+            },
+            streams,
+            gate,
+            head: seen,
+            writer,
+        })
     }
 }
 
@@ -86,28 +104,43 @@ fn open_files(path: &PathBuf) -> Result<Files, OpenError> {
         rusqlite::Error::FromSqlConversionFailure(..) => OpenError::DamagedHead,
         other => unavailable(other),
     })?;
-    let reading = (0..READERS).map(|_| open_reading(path)).collect::<Result<_, _>>().map_err(unavailable)?;
-    Ok(Files { lock, writing, reading, head })
+    let reading = (0..READERS)
+        .map(|_| open_reading(path))
+        .collect::<Result<_, _>>()
+        .map_err(unavailable)?;
+    Ok(Files {
+        lock,
+        writing,
+        reading,
+        head,
+    })
 }
 
 fn open_writing(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     connection.busy_timeout(BUSY)?;
-    connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
+    connection
+        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
     connection.execute_batch(SETTINGS)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
 
 fn open_reading(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
 
 fn migrate(connection: &Connection) -> Result<(), MigrateError> {
-    let failed = |error: rusqlite::Error| MigrateError::Failed(error.to_string());
+    let failed = |error| MigrateError::Failed(said(&error));
     connection.execute_batch(migrate::TABLE).map_err(failed)?;
     let applied = applied(connection).map_err(failed)?;
     for migration in migrate::pending(migrate::SQLITE, &applied)? {
@@ -116,9 +149,20 @@ fn migrate(connection: &Connection) -> Result<(), MigrateError> {
     Ok(())
 }
 
+/// What the database said, without the statement it said it about.
+fn said(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        other => other.to_string(),
+    }
+}
+
 fn applied(connection: &Connection) -> rusqlite::Result<Vec<(i64, String)>> {
-    let mut statement = connection.prepare("SELECT number, checksum FROM schema_migrations ORDER BY number")?;
-    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    let mut statement =
+        connection.prepare("SELECT number, checksum FROM schema_migrations ORDER BY number")?;
+    statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
 }
 
 fn apply(connection: &Connection, migration: &Migration) -> rusqlite::Result<()> {
@@ -150,13 +194,23 @@ async fn open_loaders(path: &Path) -> Result<SqliteEventRepository, OpenError> {
 }
 
 /// Runs the writer on a thread of its own, because committing blocks; the handle ends with it.
-fn start_writer(waiting: mpsc::Receiver<Message>, batcher: SqliteBatcher, head: watch::Sender<Head>) -> Result<JoinHandle<()>, OpenError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(unavailable)?;
+fn start_writer(
+    waiting: mpsc::Receiver<Message>,
+    batcher: SqliteBatcher,
+    head: watch::Sender<Head>,
+) -> Result<JoinHandle<()>, OpenError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(unavailable)?;
     let (running, ended) = oneshot::channel::<()>();
     let write = move || {
         runtime.block_on(writer::run(waiting, batcher, head));
         drop(running);
     };
-    thread::Builder::new().name("sqlite-writer".to_owned()).spawn(write).map_err(unavailable)?;
+    thread::Builder::new()
+        .name("sqlite-writer".to_owned())
+        .spawn(write)
+        .map_err(unavailable)?;
     Ok(tokio::spawn(async move { drop(ended.await) }))
 }

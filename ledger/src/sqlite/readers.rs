@@ -25,7 +25,9 @@ impl Readers {
         let queue = Arc::new(Mutex::new(queue));
         for connection in connections {
             let (queue, gate) = (Arc::clone(&queue), gate.clone());
-            thread::Builder::new().name("sqlite-reader".to_owned()).spawn(move || serve(&connection, &queue, &gate))?;
+            thread::Builder::new()
+                .name("sqlite-reader".to_owned())
+                .spawn(move || serve(&connection, &queue, &gate))?;
         }
         Ok(Self(jobs))
     }
@@ -47,5 +49,9 @@ fn serve(connection: &Connection, queue: &Mutex<mpsc::Receiver<Job>>, gate: &Gat
 
 /// The next job; the queue is locked while waiting for it, so the threads wait in line.
 fn next(queue: &Mutex<mpsc::Receiver<Job>>) -> Option<Job> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+    queue
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .recv()
+        .ok()
 }

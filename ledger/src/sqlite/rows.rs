@@ -12,15 +12,27 @@ use crate::admission::Head;
 use crate::append::RecordedEvent;
 use crate::merkle::Frontier;
 
-pub(super) fn events(connection: &Connection, from: u64, limit: usize) -> rusqlite::Result<Vec<RecordedEvent>> {
-    select_events(connection, "WHERE events.position >= ?1 ORDER BY events.position LIMIT ?2", params![from, limit])
+pub(super) fn events(
+    connection: &Connection,
+    from: u64,
+    limit: usize,
+) -> rusqlite::Result<Vec<RecordedEvent>> {
+    select_events(
+        connection,
+        "WHERE events.position >= ?1 ORDER BY events.position LIMIT ?2",
+        params![from, limit],
+    )
 }
 
 /// The events that a condition on the columns of `events` selects, with the blobs still there.
 ///
 /// # Errors
 /// The database's.
-pub fn select_events(connection: &Connection, condition: &str, parameters: impl Params) -> rusqlite::Result<Vec<RecordedEvent>> {
+pub fn select_events(
+    connection: &Connection,
+    condition: &str,
+    parameters: impl Params,
+) -> rusqlite::Result<Vec<RecordedEvent>> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT events.position, aggregate_type, aggregate_id, sequence, event_type, event_version,
                 recorded_at, payload, metadata, leaf, blob_digest, blob
@@ -32,7 +44,10 @@ pub fn select_events(connection: &Connection, condition: &str, parameters: impl 
 fn event(row: &Row<'_>) -> rusqlite::Result<RecordedEvent> {
     Ok(RecordedEvent {
         position: row.get(0)?,
-        stream: StreamKey { stream_type: row.get(1)?, id: row.get(2)? },
+        stream: StreamKey {
+            stream_type: row.get(1)?,
+            id: row.get(2)?,
+        },
         sequence: row.get(3)?,
         event_type: row.get(4)?,
         event_version: row.get(5)?,
@@ -47,20 +62,36 @@ fn event(row: &Row<'_>) -> rusqlite::Result<RecordedEvent> {
 
 /// The newest head; a conversion failure means that it is damaged.
 pub(super) fn newest_head(connection: &Connection) -> rusqlite::Result<Head> {
-    let mut statement = connection.prepare_cached("SELECT size, frontier, recorded_at FROM log_heads ORDER BY size DESC LIMIT 1")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT size, frontier, recorded_at FROM log_heads ORDER BY size DESC LIMIT 1",
+    )?;
     let head = statement.query_row([], |row| {
         let size = row.get(0)?;
         let frontier = row.get_ref(1)?.as_blob()?;
-        let tree = Frontier::from_bytes(size, frontier).ok_or_else(|| damaged(1, "the tree's frontier does not fit its size"))?;
-        Ok(Head { tree, recorded_at: row.get(2)? })
+        let tree = Frontier::from_bytes(size, frontier)
+            .ok_or_else(|| damaged(1, "the tree's frontier does not fit its size"))?;
+        Ok(Head {
+            tree,
+            recorded_at: row.get(2)?,
+        })
     });
     Ok(head.optional()?.unwrap_or_default())
 }
 
 pub(super) fn data_key(connection: &Connection, id: KeyId) -> rusqlite::Result<Option<WrappedKey>> {
-    let mut statement = connection.prepare_cached("SELECT stream_type, stream_id, kek_id, wrapped FROM data_keys WHERE key_id = ?1")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT stream_type, stream_id, kek_id, wrapped FROM data_keys WHERE key_id = ?1",
+    )?;
     let key = statement.query_row([id.to_string()], |row| {
-        Ok(WrappedKey { key_id: id, stream: StreamKey { stream_type: row.get(0)?, id: row.get(1)? }, kek_id: row.get(2)?, bytes: row.get(3)? })
+        Ok(WrappedKey {
+            key_id: id,
+            stream: StreamKey {
+                stream_type: row.get(0)?,
+                id: row.get(1)?,
+            },
+            kek_id: row.get(2)?,
+            bytes: row.get(3)?,
+        })
     });
     key.optional()
 }

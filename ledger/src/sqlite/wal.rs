@@ -38,9 +38,18 @@ struct Answer {
 
 impl Wal {
     pub(super) fn new(path: &Path, gate: Gate, connection: &Connection) -> Self {
-        let page_size = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap_or(4096);
+        let page_size = connection
+            .query_row("PRAGMA page_size", [], |row| row.get(0))
+            .unwrap_or(4096);
         let file = files::beside(path, "-wal");
-        Self { file, gate, page_size, recycled_at: 0, changes_then: 0, changes_to_limit: u64::MAX }
+        Self {
+            file,
+            gate,
+            page_size,
+            recycled_at: 0,
+            changes_then: 0,
+            changes_to_limit: u64::MAX,
+        }
     }
 
     /// Recycles the log when it has grown beyond its limit.
@@ -54,12 +63,16 @@ impl Wal {
 
     fn is_due(&self, connection: &Connection) -> bool {
         let size = std::fs::metadata(&self.file).map_or(0, |file| file.len());
-        size > self.recycled_at.max(LIMIT) || connection.total_changes().saturating_sub(self.changes_then) > self.changes_to_limit
+        size > self.recycled_at.max(LIMIT)
+            || connection.total_changes().saturating_sub(self.changes_then) > self.changes_to_limit
     }
 
     async fn recycle(&mut self, connection: &mut Connection) -> rusqlite::Result<()> {
         let passive = checkpoint(connection, "PASSIVE")?;
-        let changed = connection.total_changes().saturating_sub(self.changes_then).max(1);
+        let changed = connection
+            .total_changes()
+            .saturating_sub(self.changes_then)
+            .max(1);
         let held = (passive.frames * self.page_size).max(1);
         self.changes_to_limit = (changed.saturating_mul(LIMIT) / held).max(1);
         if held < LIMIT {
@@ -92,6 +105,9 @@ impl Wal {
 fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<Answer> {
     connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
         let frames: i64 = row.get(1)?;
-        Ok(Answer { blocked: row.get::<_, i64>(0)? != 0, frames: u64::try_from(frames).unwrap_or(0) })
+        Ok(Answer {
+            blocked: row.get::<_, i64>(0)? != 0,
+            frames: u64::try_from(frames).unwrap_or(0),
+        })
     })
 }

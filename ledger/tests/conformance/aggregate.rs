@@ -50,7 +50,12 @@ impl<const V: u32> Aggregate for Tally<V> {
     type Error = AlreadyEven;
     type Services = ();
 
-    async fn handle(&mut self, command: Count, (): &(), sink: &EventSink<Self>) -> Result<(), AlreadyEven> {
+    async fn handle(
+        &mut self,
+        command: Count,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), AlreadyEven> {
         for event in self.decide(command)? {
             sink.write(event, self).await;
         }
@@ -67,7 +72,10 @@ impl<const V: u32> Decider for Tally<V> {
 
     fn decide(&self, command: Count) -> Result<Vec<Counted>, AlreadyEven> {
         match command {
-            Count::Add(numbers) => Ok(numbers.into_iter().map(|by| Counted::Added { by }).collect()),
+            Count::Add(numbers) => Ok(numbers
+                .into_iter()
+                .map(|by| Counted::Added { by })
+                .collect()),
             Count::MakeEven if self.total.is_multiple_of(2) => Err(AlreadyEven),
             Count::MakeEven => Ok(vec![Counted::Added { by: 1 }]),
         }

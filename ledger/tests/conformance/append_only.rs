@@ -8,11 +8,27 @@ use nexus_ledger::{Append, Expected, KeyChange, Ledger, NewEvent, Options};
 use super::store::{Store, append, event, key, log, stream};
 
 async fn filled(store: &Store) -> Ledger {
-    let ledger = Ledger::open(Options { checkpoint_key: Some(key()), ..store.options() }).await.unwrap();
+    let ledger = Ledger::open(Options {
+        checkpoint_key: Some(key()),
+        ..store.options()
+    })
+    .await
+    .unwrap();
     let key_id = KeyId::parse("6fa459ea-ee8a-4ca4-894e-db77e160355e").unwrap();
-    let wrapped = WrappedKey { key_id, stream: stream("a"), kek_id: "k".into(), bytes: vec![1] };
-    let sealed = NewEvent { blob: Some(Arc::from(&[1][..])), ..event("a.sealed") };
-    let first = Append { keys: vec![KeyChange::Put(wrapped)], ..Append::new(stream("a"), Expected::At(0), vec![sealed]) };
+    let wrapped = WrappedKey {
+        key_id,
+        stream: stream("a"),
+        kek_id: "k".into(),
+        bytes: vec![1],
+    };
+    let sealed = NewEvent {
+        blob: Some(Arc::from(&[1][..])),
+        ..event("a.sealed")
+    };
+    let first = Append {
+        keys: vec![KeyChange::Put(wrapped)],
+        ..Append::new(stream("a"), Expected::At(0), vec![sealed])
+    };
     ledger.append(first).await.unwrap();
     ledger.append(append("a", Expected::At(1))).await.unwrap();
     ledger.stop().await;
@@ -47,8 +63,14 @@ const REFUSED_BY_SQLITE: &[&str] = &[
     "UPDATE OR REPLACE events SET position = 1 WHERE position = 2",
 ];
 
-const REFUSED_BY_POSTGRES: &[&str] =
-    &["TRUNCATE events", "TRUNCATE sealed_blobs", "TRUNCATE data_keys", "TRUNCATE log_heads", "TRUNCATE checkpoints", "TRUNCATE events CASCADE"];
+const REFUSED_BY_POSTGRES: &[&str] = &[
+    "TRUNCATE events",
+    "TRUNCATE sealed_blobs",
+    "TRUNCATE data_keys",
+    "TRUNCATE log_heads",
+    "TRUNCATE checkpoints",
+    "TRUNCATE events CASCADE",
+];
 
 pub(crate) async fn the_log_refuses_to_be_changed(store: &Store) {
     let ledger = filled(store).await;
@@ -58,10 +80,15 @@ pub(crate) async fn the_log_refuses_to_be_changed(store: &Store) {
         Store::Postgres { .. } => REFUSED_BY_POSTGRES,
     };
     for statement in REFUSED_BY_BOTH.iter().chain(own) {
-        assert!(store.run_on_both(statement).await.is_err(), "not refused: {statement}");
+        assert!(
+            store.run_on_both(statement).await.is_err(),
+            "not refused: {statement}"
+        );
     }
     assert_eq!(log(&ledger).await, before);
-    let verified = nexus_ledger::verify::verify(ledger.backend(), Some(key().verifying_key())).await.unwrap();
+    let verified = nexus_ledger::verify::verify(ledger.backend(), Some(key().verifying_key()))
+        .await
+        .unwrap();
     assert!(verified.checkpoints > 0);
     ledger.append(append("a", Expected::At(2))).await.unwrap();
     ledger.stop().await;
@@ -69,10 +96,17 @@ pub(crate) async fn the_log_refuses_to_be_changed(store: &Store) {
 
 pub(crate) async fn what_may_be_forgotten_can_be_deleted(store: &Store) {
     let ledger = filled(store).await;
-    for statement in ["DELETE FROM sealed_blobs", "DELETE FROM data_keys", "DELETE FROM log_heads WHERE size = 1", "DELETE FROM snapshots"] {
+    for statement in [
+        "DELETE FROM sealed_blobs",
+        "DELETE FROM data_keys",
+        "DELETE FROM log_heads WHERE size = 1",
+        "DELETE FROM snapshots",
+    ] {
         store.run_on_both(statement).await.unwrap();
     }
-    nexus_ledger::verify::verify(ledger.backend(), Some(key().verifying_key())).await.unwrap();
+    nexus_ledger::verify::verify(ledger.backend(), Some(key().verifying_key()))
+        .await
+        .unwrap();
     ledger.append(append("a", Expected::At(2))).await.unwrap();
     ledger.stop().await;
 }

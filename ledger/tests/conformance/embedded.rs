@@ -42,7 +42,10 @@ async fn only_the_owner_reads_the_files() {
     let ledger = store.open().await;
     ledger.append(append("a", Expected::At(0))).await.unwrap();
     for suffix in ["", "-wal", "-shm", ".lock"] {
-        let mode = fs::metadata(beside(&store, suffix)).unwrap().permissions().mode();
+        let mode = fs::metadata(beside(&store, suffix))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600, "{suffix}");
     }
     ledger.stop().await;
@@ -84,32 +87,65 @@ async fn the_write_ahead_log_stays_small_under_overlapping_readers() {
     let mut largest = 0;
     let large = format!("\"{}\"", "x".repeat(20_000));
     for round in 0..300 {
-        let events = (0..10).map(|_| NewEvent { payload: large.clone(), ..event("a.large") }).collect();
-        ledger.append(Append::new(stream(&round.to_string()), Expected::At(0), events)).await.unwrap();
+        let events = (0..10)
+            .map(|_| NewEvent {
+                payload: large.clone(),
+                ..event("a.large")
+            })
+            .collect();
+        ledger
+            .append(Append::new(
+                stream(&round.to_string()),
+                Expected::At(0),
+                events,
+            ))
+            .await
+            .unwrap();
         largest = largest.max(fs::metadata(beside(&store, "-wal")).unwrap().len());
     }
     futures::future::try_join_all(readers).await.unwrap();
-    assert!(largest < 24 << 20, "60 MB went through a log of {largest} bytes");
+    assert!(
+        largest < 24 << 20,
+        "60 MB went through a log of {largest} bytes"
+    );
     ledger.stop().await;
-    assert_eq!(fs::metadata(beside(&store, "-wal")).map_or(0, |file| file.len()), 0, "emptied at the stop");
+    assert_eq!(
+        fs::metadata(beside(&store, "-wal")).map_or(0, |file| file.len()),
+        0,
+        "emptied at the stop"
+    );
 }
 
 #[tokio::test]
 async fn work_on_the_writing_connection_is_a_transaction_between_batches() {
     let store = Store::sqlite().await;
     let ledger = store.open().await;
-    let put = |name: &'static str| move |connection: &rusqlite::Connection| connection.execute("INSERT INTO vault_settings VALUES (?1, 'x')", [name]);
+    let put = |name: &'static str| {
+        move |connection: &rusqlite::Connection| {
+            connection.execute("INSERT INTO vault_settings VALUES (?1, 'x')", [name])
+        }
+    };
     assert_eq!(sqlite(&ledger).write(put("kept")).await.unwrap(), 1);
     let failed = sqlite(&ledger).write(move |connection| {
         put("rolled back")(connection)?;
         connection.execute("INSERT INTO nothing VALUES (1)", [])
     });
     failed.await.unwrap_err();
-    sqlite(&ledger).write::<(), _>(|_| panic!("as a test does")).await.unwrap_err();
-    let names = sqlite(&ledger).read(|connection| connection.query_row("SELECT group_concat(name) FROM vault_settings", [], |row| row.get::<_, String>(0)));
+    sqlite(&ledger)
+        .write::<(), _>(|_| panic!("as a test does"))
+        .await
+        .unwrap_err();
+    let names = sqlite(&ledger).read(|connection| {
+        connection.query_row("SELECT group_concat(name) FROM vault_settings", [], |row| {
+            row.get::<_, String>(0)
+        })
+    });
     assert_eq!(names.await.unwrap(), "kept");
     ledger.append(append("a", Expected::At(0))).await.unwrap();
-    sqlite(&ledger).read(|connection| connection.execute("DELETE FROM vault_settings", [])).await.unwrap_err();
+    sqlite(&ledger)
+        .read(|connection| connection.execute("DELETE FROM vault_settings", []))
+        .await
+        .unwrap_err();
     ledger.stop().await;
     sqlite(&ledger).write(put("late")).await.unwrap_err();
 }
@@ -118,9 +154,24 @@ async fn work_on_the_writing_connection_is_a_transaction_between_batches() {
 async fn a_schema_of_a_newer_program_is_refused() {
     let store = Store::sqlite().await;
     store.open().await.stop().await;
-    store.run("INSERT INTO schema_migrations VALUES (99, 'future', 'x')", "").await.unwrap();
+    store
+        .run(
+            "INSERT INTO schema_migrations VALUES (99, 'future', 'x')",
+            "",
+        )
+        .await
+        .unwrap();
     let outcome = Ledger::open(store.options()).await.err();
-    assert!(matches!(outcome, Some(OpenError::Migrate(MigrateError::NewerSchema { found: 99, .. }))), "{outcome:?}");
+    assert!(
+        matches!(
+            outcome,
+            Some(OpenError::Migrate(MigrateError::NewerSchema {
+                found: 99,
+                ..
+            }))
+        ),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]
@@ -130,8 +181,20 @@ async fn a_changed_schema_and_a_damaged_head_are_refused() {
     ledger.append(append("a", Expected::At(0))).await.unwrap();
     ledger.stop().await;
     store.lift_triggers().await;
-    store.run("UPDATE log_heads SET frontier = x'00'", "").await.unwrap();
-    assert!(matches!(Ledger::open(store.options()).await.err(), Some(OpenError::DamagedHead)));
-    store.run("UPDATE schema_migrations SET checksum = 'x'", "").await.unwrap();
-    assert!(matches!(Ledger::open(store.options()).await.err(), Some(OpenError::Migrate(MigrateError::Changed { number: 1 }))));
+    store
+        .run("UPDATE log_heads SET frontier = x'00'", "")
+        .await
+        .unwrap();
+    assert!(matches!(
+        Ledger::open(store.options()).await.err(),
+        Some(OpenError::DamagedHead)
+    ));
+    store
+        .run("UPDATE schema_migrations SET checksum = 'x'", "")
+        .await
+        .unwrap();
+    assert!(matches!(
+        Ledger::open(store.options()).await.err(),
+        Some(OpenError::Migrate(MigrateError::Changed { number: 1 }))
+    ));
 }

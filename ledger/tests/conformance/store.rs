@@ -11,7 +11,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use nexus_domain::stream::StreamKey;
 use nexus_ledger::postgres::PostgresOptions;
-use nexus_ledger::{Append, Database, Expected, Ledger, NewEvent, Options, ProjectError, Projector, RecordedEvent};
+use nexus_ledger::{
+    Append, Database, Expected, Ledger, NewEvent, Options, ProjectError, Projector, RecordedEvent,
+};
 use tokio::sync::mpsc;
 
 /// Appending an event of this type stops the writer inside its transaction.
@@ -37,11 +39,18 @@ impl Drop for Directory {
 }
 
 fn unique() -> String {
-    format!("nexus_{}_{}", process::id(), STORES.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "nexus_{}_{}",
+        process::id(),
+        STORES.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 impl Store {
-    #[expect(clippy::unused_async, reason = "the suite makes both databases in the same words")]
+    #[expect(
+        clippy::unused_async,
+        reason = "the suite makes both databases in the same words"
+    )]
     pub(crate) async fn sqlite() -> Self {
         let directory = std::env::temp_dir().join(unique());
         fs::create_dir(&directory).unwrap();
@@ -51,7 +60,11 @@ impl Store {
     pub(crate) async fn postgres() -> Self {
         let server = server();
         let name = unique();
-        postgres(&server).await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        postgres(&server)
+            .await
+            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .await
+            .unwrap();
         let mut url = url::Url::parse(&server).unwrap();
         url.set_path(&name);
         Self::Postgres { url: url.into() }
@@ -68,7 +81,9 @@ impl Store {
     pub(crate) fn options(&self) -> Options {
         let database = match self {
             Self::Sqlite(_) => Database::Sqlite { path: self.path() },
-            Self::Postgres { url } => Database::Postgres(PostgresOptions::parse(url, None, None).unwrap()),
+            Self::Postgres { url } => {
+                Database::Postgres(PostgresOptions::parse(url, None, None).unwrap())
+            }
         };
         Options {
             database,
@@ -89,10 +104,25 @@ impl Store {
     pub(crate) async fn open_holding(&self, queue_capacity: usize) -> (Ledger, Hold) {
         let (entered, inside) = mpsc::unbounded_channel();
         let (door, batches) = (Arc::<Door>::default(), Arc::<Mutex<Vec<usize>>>::default());
-        let projector = Holding { entered, door: Arc::clone(&door), batches: Arc::clone(&batches) };
-        let options = Options { projector: Some(Box::new(projector)), queue_capacity, ..self.options() };
+        let projector = Holding {
+            entered,
+            door: Arc::clone(&door),
+            batches: Arc::clone(&batches),
+        };
+        let options = Options {
+            projector: Some(Box::new(projector)),
+            queue_capacity,
+            ..self.options()
+        };
         let ledger = Ledger::open(options).await.unwrap();
-        (ledger, Hold { inside, door, batches })
+        (
+            ledger,
+            Hold {
+                inside,
+                door,
+                batches,
+            },
+        )
     }
 
     /// Runs statements around the ledger.
@@ -100,9 +130,15 @@ impl Store {
         match self {
             Self::Sqlite(_) => {
                 let connection = rusqlite::Connection::open(self.path()).unwrap();
-                connection.execute_batch(sqlite).map_err(|error| error.to_string())
+                connection
+                    .execute_batch(sqlite)
+                    .map_err(|error| error.to_string())
             }
-            Self::Postgres { url } => postgres(url).await.batch_execute(postgres_statements).await.map_err(|error| format!("{error:?}")),
+            Self::Postgres { url } => postgres(url)
+                .await
+                .batch_execute(postgres_statements)
+                .await
+                .map_err(|error| format!("{error:?}")),
         }
     }
 
@@ -128,18 +164,30 @@ impl Store {
                 let connection = rusqlite::Connection::open(self.path()).unwrap();
                 connection.query_row(query, [], |row| row.get(0)).unwrap()
             }
-            Self::Postgres { url } => postgres(url).await.query_one(query, &[]).await.unwrap().get(0),
+            Self::Postgres { url } => postgres(url)
+                .await
+                .query_one(query, &[])
+                .await
+                .unwrap()
+                .get(0),
         }
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "where the test server is comes from whoever runs the tests")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where the test server is comes from whoever runs the tests"
+)]
 fn server() -> String {
-    std::env::var("TEST_DATABASE_URL").expect("no PostgreSQL to test with: run `scripts/postgres run -- cargo test -p nexus-ledger`")
+    std::env::var("TEST_DATABASE_URL").expect(
+        "no PostgreSQL to test with: run `scripts/postgres run -- cargo test -p nexus-ledger`",
+    )
 }
 
 async fn postgres(url: &str) -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
     tokio::spawn(connection);
     client
 }
@@ -154,7 +202,12 @@ pub(crate) fn stream(id: &str) -> StreamKey {
 }
 
 pub(crate) fn event(event_type: &str) -> NewEvent {
-    NewEvent { event_type: event_type.into(), event_version: "1".into(), payload: "{}".into(), blob: None }
+    NewEvent {
+        event_type: event_type.into(),
+        event_version: "1".into(),
+        payload: "{}".into(),
+        blob: None,
+    }
 }
 
 /// One event for `thing` stream `id`.
@@ -164,7 +217,10 @@ pub(crate) fn append(id: &str, expected: Expected) -> Append {
 
 /// The whole log.
 pub(crate) async fn log(ledger: &Ledger) -> Vec<RecordedEvent> {
-    ledger.read(1, usize::try_from(i64::MAX).unwrap()).await.unwrap()
+    ledger
+        .read(1, usize::try_from(i64::MAX).unwrap())
+        .await
+        .unwrap()
 }
 
 /// A door that stands closed until it is opened for good.
@@ -176,7 +232,11 @@ struct Door {
 
 impl Door {
     fn pass(&self) {
-        drop(self.moved.wait_while(self.open.lock().unwrap(), |open| !*open).unwrap());
+        drop(
+            self.moved
+                .wait_while(self.open.lock().unwrap(), |open| !*open)
+                .unwrap(),
+        );
     }
 }
 
@@ -207,10 +267,15 @@ impl Hold {
     }
 
     /// Appends `members` so that they are one batch: they queue while the writer is held.
-    pub(crate) async fn one_batch(&mut self, ledger: &Ledger, members: Vec<Append>) -> Vec<Result<nexus_ledger::Appended, nexus_ledger::AppendError>> {
+    pub(crate) async fn one_batch(
+        &mut self,
+        ledger: &Ledger,
+        members: Vec<Append>,
+    ) -> Vec<Result<nexus_ledger::Appended, nexus_ledger::AppendError>> {
         self.enter(ledger).await;
         // Polled in this order: every member is queued before the writer goes on.
-        let queued = futures::future::join_all(members.into_iter().map(|member| ledger.append(member)));
+        let queued =
+            futures::future::join_all(members.into_iter().map(|member| ledger.append(member)));
         let (outcomes, ()) = futures::join!(queued, async { self.release() });
         outcomes
     }
@@ -225,8 +290,14 @@ struct Holding {
 impl Holding {
     /// Whether the batch is to be held, or fails.
     fn look<E>(&self, events: &[&RecordedEvent]) -> Result<bool, ProjectError<E>> {
-        if let Some(bad) = events.iter().find(|event| event.event_type == UNPROJECTABLE) {
-            return Err(ProjectError::Fold { projection: "test", position: bad.position });
+        if let Some(bad) = events
+            .iter()
+            .find(|event| event.event_type == UNPROJECTABLE)
+        {
+            return Err(ProjectError::Fold {
+                projection: "test",
+                position: bad.position,
+            });
         }
         self.batches.lock().unwrap().push(events.len());
         let held = events.iter().any(|event| event.event_type == HOLD);
@@ -238,19 +309,29 @@ impl Holding {
 }
 
 impl Projector for Holding {
-    fn apply_sqlite(&mut self, _: &rusqlite::Connection, events: &[&RecordedEvent]) -> Result<(), ProjectError<rusqlite::Error>> {
+    fn apply_sqlite(
+        &mut self,
+        _: &rusqlite::Connection,
+        events: &[&RecordedEvent],
+    ) -> Result<(), ProjectError<rusqlite::Error>> {
         if self.look(events)? {
             self.door.pass();
         }
         Ok(())
     }
 
-    fn apply_postgres<'a>(&'a mut self, _: &'a tokio_postgres::Client, events: &'a [&'a RecordedEvent]) -> BoxFuture<'a, Result<(), ProjectError<tokio_postgres::Error>>> {
+    fn apply_postgres<'a>(
+        &'a mut self,
+        _: &'a tokio_postgres::Client,
+        events: &'a [&'a RecordedEvent],
+    ) -> BoxFuture<'a, Result<(), ProjectError<tokio_postgres::Error>>> {
         let held = self.look(events);
         let door = Arc::clone(&self.door);
         async move {
             if held? {
-                tokio::task::spawn_blocking(move || door.pass()).await.unwrap();
+                tokio::task::spawn_blocking(move || door.pass())
+                    .await
+                    .unwrap();
             }
             Ok(())
         }

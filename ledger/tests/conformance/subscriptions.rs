@@ -18,7 +18,10 @@ fn write_concurrently(ledger: &Ledger) -> JoinSet<()> {
         let ledger = ledger.clone();
         writers.spawn(async move {
             for _ in 0..EVENTS / 8 {
-                ledger.append(append(&writer.to_string(), Expected::Any)).await.unwrap();
+                ledger
+                    .append(append(&writer.to_string(), Expected::Any))
+                    .await
+                    .unwrap();
             }
         });
     }
@@ -46,8 +49,18 @@ pub(crate) async fn a_subscriber_that_reconnects_goes_on_where_it_stopped(store:
     while seen.len() < usize::try_from(EVENTS).unwrap() {
         for _ in 0..7.min(EVENTS + 1 - subscription.position()) {
             // A wait that is given up loses nothing.
-            drop(timeout(Duration::ZERO, subscription.next()).await.map(|event| seen.push(event.unwrap().position)));
-            seen.push(timeout(LONG, subscription.next()).await.unwrap().unwrap().position);
+            drop(
+                timeout(Duration::ZERO, subscription.next())
+                    .await
+                    .map(|event| seen.push(event.unwrap().position)),
+            );
+            seen.push(
+                timeout(LONG, subscription.next())
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .position,
+            );
             if subscription.position() > EVENTS {
                 break;
             }

@@ -10,10 +10,21 @@ use super::store::{Store, append, event, key, stream};
 
 /// Five events, each a batch of its own and with a blob, and a checkpoint of the last.
 async fn filled(store: &Store) -> Ledger {
-    let ledger = Ledger::open(Options { checkpoint_key: Some(key()), ..store.options() }).await.unwrap();
+    let ledger = Ledger::open(Options {
+        checkpoint_key: Some(key()),
+        ..store.options()
+    })
+    .await
+    .unwrap();
     for index in 0..5 {
-        let sealed = NewEvent { blob: Some(Arc::from(&[index][..])), ..event("a.sealed") };
-        ledger.append(Append::new(stream("a"), Expected::Any, vec![sealed])).await.unwrap();
+        let sealed = NewEvent {
+            blob: Some(Arc::from(&[index][..])),
+            ..event("a.sealed")
+        };
+        ledger
+            .append(Append::new(stream("a"), Expected::Any, vec![sealed]))
+            .await
+            .unwrap();
     }
     ledger.stop().await;
     store.open().await
@@ -32,8 +43,13 @@ pub(crate) async fn a_log_nobody_touched_is_verified(store: &Store) {
     empty.stop().await;
 
     let ledger = filled(store).await;
-    let verified = verify(ledger.backend(), Some(key().verifying_key())).await.unwrap();
-    assert_eq!((verified.size, verified.root), (5, ledger.head().tree.root()));
+    let verified = verify(ledger.backend(), Some(key().verifying_key()))
+        .await
+        .unwrap();
+    assert_eq!(
+        (verified.size, verified.root),
+        (5, ledger.head().tree.root())
+    );
     assert!(verified.checkpoints > 0);
     ledger.append(append("b", Expected::Any)).await.unwrap();
     assert_eq!(verify(ledger.backend(), None).await.unwrap().size, 6);
@@ -43,7 +59,10 @@ pub(crate) async fn a_log_nobody_touched_is_verified(store: &Store) {
 pub(crate) async fn a_tampered_payload_is_found_at_its_position(store: &Store) {
     let ledger = filled(store).await;
     store.lift_triggers().await;
-    store.run_on_both("UPDATE events SET payload = '{ }' WHERE position = 3").await.unwrap();
+    store
+        .run_on_both("UPDATE events SET payload = '{ }' WHERE position = 3")
+        .await
+        .unwrap();
     assert_eq!(divergence(&ledger).await, (3, Divergence::Leaf));
     ledger.stop().await;
 }
@@ -72,15 +91,28 @@ pub(crate) async fn a_rewritten_history_is_found_by_its_checkpoint(store: &Store
         blob_digest: events[0].blob_digest,
     }
     .hash();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
     // A tree of five leaves: the root of the first four, then the fifth.
     let mut frontier = ledger.head().tree.to_bytes();
     frontier.splice(32.., forged);
     let statements = |leaf: String, frontier: String| {
-        format!("UPDATE events SET event_type = 'a.forged', leaf = {leaf} WHERE position = 5; UPDATE log_heads SET frontier = {frontier} WHERE size = 5;")
+        format!(
+            "UPDATE events SET event_type = 'a.forged', leaf = {leaf} WHERE position = 5; UPDATE log_heads SET frontier = {frontier} WHERE size = 5;"
+        )
     };
-    let sqlite = statements(format!("x'{}'", hex(&forged)), format!("x'{}'", hex(&frontier)));
-    let postgres = statements(format!("'\\x{}'", hex(&forged)), format!("'\\x{}'", hex(&frontier)));
+    let sqlite = statements(
+        format!("x'{}'", hex(&forged)),
+        format!("x'{}'", hex(&frontier)),
+    );
+    let postgres = statements(
+        format!("'\\x{}'", hex(&forged)),
+        format!("'\\x{}'", hex(&frontier)),
+    );
     store.run(&sqlite, &postgres).await.unwrap();
     assert_eq!(divergence(&ledger).await, (5, Divergence::Checkpoint));
     ledger.stop().await;
@@ -89,7 +121,10 @@ pub(crate) async fn a_rewritten_history_is_found_by_its_checkpoint(store: &Store
 pub(crate) async fn a_log_cut_short_is_found_by_its_checkpoint(store: &Store) {
     let ledger = filled(store).await;
     store.lift_triggers().await;
-    store.run_on_both("DELETE FROM events WHERE position = 5; DELETE FROM log_heads WHERE size = 5;").await.unwrap();
+    store
+        .run_on_both("DELETE FROM events WHERE position = 5; DELETE FROM log_heads WHERE size = 5;")
+        .await
+        .unwrap();
     assert_eq!(divergence(&ledger).await, (5, Divergence::Truncated));
     ledger.stop().await;
 }
@@ -98,6 +133,15 @@ pub(crate) async fn a_checkpoint_by_another_key_is_found(store: &Store) {
     let ledger = filled(store).await;
     let other = SigningKey::from_bytes(&[8; 32]).verifying_key();
     let outcome = verify(ledger.backend(), Some(other)).await;
-    assert!(matches!(outcome, Err(VerifyError::Divergence { what: Divergence::Signature, .. })), "{outcome:?}");
+    assert!(
+        matches!(
+            outcome,
+            Err(VerifyError::Divergence {
+                what: Divergence::Signature,
+                ..
+            })
+        ),
+        "{outcome:?}"
+    );
     ledger.stop().await;
 }
