@@ -1,0 +1,127 @@
+//! The two databases, and a PostgreSQL database of its own for each test.
+
+use std::future::Future;
+
+use tokio_postgres::NoTls;
+use url::Url;
+
+use crate::scripted::random;
+
+/// Which database a server keeps its log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Database {
+    /// The embedded default, a file in the data directory.
+    Sqlite,
+    /// A database in the cluster of `TEST_DATABASE_URL`.
+    Postgres,
+}
+
+/// A database that is gone when this is dropped. On SQLite there is nothing to hold: the file goes with its directory.
+#[derive(Debug)]
+pub struct TestDatabase {
+    url: Option<Url>,
+}
+
+impl TestDatabase {
+    /// Makes an empty database.
+    pub fn create(kind: Database) -> TestDatabase {
+        if kind == Database::Sqlite {
+            return TestDatabase { url: None };
+        }
+        let name = format!("nexus_{}", random());
+        let mut url = cluster();
+        administer(format!("CREATE DATABASE {name}"));
+        url.set_path(&name);
+        TestDatabase { url: Some(url) }
+    }
+
+    /// Its `DATABASE_URL`, `None` for the embedded default.
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_ref().map(Url::as_str)
+    }
+
+    /// Every value of every row of every table as text, bytes in hexadecimal: where a secret must not be found.
+    /// PostgreSQL only; SQLite's are files.
+    pub async fn dump(&self) -> String {
+        let url = self.url().expect("a PostgreSQL database");
+        let client = connect(url).await;
+        let tables = client
+            .query(
+                "SELECT quote_ident(relname) FROM pg_stat_user_tables ORDER BY 1",
+                &[],
+            )
+            .await
+            .expect("the tables");
+        let mut dump = String::new();
+        for table in tables {
+            let table: String = table.get(0);
+            let rows = client
+                .query(&format!("SELECT t::text FROM {table} t"), &[])
+                .await
+                .expect("the rows");
+            for row in rows {
+                dump.push_str(row.get(0));
+            }
+        }
+        dump
+    }
+
+    /// Runs one statement as the owner, which the server's own triggers may refuse.
+    pub async fn execute(&self, statement: &str) -> Result<u64, tokio_postgres::Error> {
+        connect(self.url().expect("a PostgreSQL database"))
+            .await
+            .execute(statement, &[])
+            .await
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if let Some(url) = &self.url {
+            let name = url.path().trim_start_matches('/');
+            administer(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        }
+    }
+}
+
+fn cluster() -> Url {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the harness has no settings but this one, and cargo hands it over"
+    )]
+    let url = std::env::var("TEST_DATABASE_URL");
+    let url = url.expect(
+        "TEST_DATABASE_URL is not set: run scripts/test, or scripts/postgres run -- cargo test …",
+    );
+    url.parse().expect("TEST_DATABASE_URL is a URL")
+}
+
+async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls)
+        .await
+        .expect("PostgreSQL answers");
+    tokio::spawn(connection);
+    client
+}
+
+/// One statement on the cluster, from wherever we are: a drop runs inside a runtime and cannot wait.
+fn administer(statement: String) {
+    outside(async move {
+        let client = connect(cluster().as_str()).await;
+        client
+            .batch_execute(&statement)
+            .await
+            .expect("the cluster obeys");
+    });
+}
+
+fn outside(work: impl Future<Output = ()> + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime")
+            .block_on(work);
+    });
+    assert!(thread.join().is_ok(), "PostgreSQL refused; see above");
+}

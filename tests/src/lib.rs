@@ -1,0 +1,70 @@
+//! The harness of the HTTP tests: the real `nexus` binary, misbehaving and real providers, both databases.
+//!
+//! A test starts a server with [`TestNexus::start`], talks to it through its [`Client`]s, whose every request and answer
+//! is checked against `openapi.yaml`, and looks at what is left: the audit trail, the provider's counters, the files.
+//!
+//! ```no_run
+//! use nexus_tests::{Database, TestNexus};
+//! use serde_json::json;
+//!
+//! # async fn example() {
+//! let nexus = TestNexus::start(Database::Sqlite).await;
+//! let answer = nexus.admin().post("/v1/providers", json!({"name": "weather", "auth_type": "api_key"})).await;
+//! answer.expect(201);
+//! # }
+//! ```
+//!
+//! [`on_both_databases!`] runs one test on SQLite and on PostgreSQL. The servers come from the target directory of the
+//! test's own executable, PostgreSQL from `TEST_DATABASE_URL`: `scripts/test` provides both.
+
+mod answer;
+mod browser;
+mod client;
+mod contract;
+mod database;
+mod flow;
+mod nexus;
+mod real;
+mod scripted;
+mod wait;
+
+pub use answer::Answer;
+pub use browser::{Browser, Page};
+pub use client::{Client, Request};
+pub use contract::{Contract, Exchange};
+pub use database::{Database, TestDatabase};
+pub use flow::{Connected, Requested};
+pub use nexus::{Nexus, Outcome, TestNexus, root};
+pub use real::RealProvider;
+pub use scripted::{Gate, IdTokenFault, Reply, ScriptedProvider, TokenCall, Wire};
+pub use wait::until;
+
+/// Runs each named `async fn(Database)` as two tests, one on each database.
+///
+/// ```ignore
+/// on_both_databases! {
+///     a_provider_can_be_registered,
+///     a_name_is_taken_once,
+/// }
+/// ```
+#[macro_export]
+macro_rules! on_both_databases {
+    ($($name:ident),+ $(,)?) => {
+        mod on_sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name($crate::Database::Sqlite).await;
+                }
+            )+
+        }
+        mod on_postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name($crate::Database::Postgres).await;
+                }
+            )+
+        }
+    };
+}

@@ -1,0 +1,232 @@
+//! The real server binary.
+
+mod process;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+use url::Url;
+
+use crate::client::Client;
+use crate::contract::Contract;
+use crate::database::{Database, TestDatabase};
+use process::Process;
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the package lies in the repository")
+        .to_owned()
+}
+
+/// The server's binary, beside the test's own executable in the target directory.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let own = std::env::current_exe().expect("this executable");
+        let directory = own
+            .ancestors()
+            .nth(2)
+            .expect("target/<profile>/deps/<test>");
+        let binary = directory.join("nexus");
+        assert!(
+            binary.is_file(),
+            "{} is missing: cargo build -p nexus-api --bin nexus",
+            binary.display()
+        );
+        binary
+    })
+}
+
+/// A server that does not run yet: its settings, its data directory, its database.
+#[derive(Debug)]
+pub struct Nexus {
+    settings: BTreeMap<String, String>,
+    data_dir: TempDir,
+    database: TestDatabase,
+}
+
+/// How a run of the binary ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit code, `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// All it said on standard output.
+    pub stdout: String,
+    /// All it said on standard error.
+    pub stderr: String,
+}
+
+impl Nexus {
+    /// An empty data directory and an empty database. Every port is a free one.
+    pub fn new(database: Database) -> Nexus {
+        let data_dir = TempDir::with_prefix("nexus-test-").expect("a temporary directory");
+        let database = TestDatabase::create(database);
+        let mut settings = BTreeMap::from([
+            ("PORT".to_owned(), "0".to_owned()),
+            ("BROKER_PORT".to_owned(), "0".to_owned()),
+            ("RUST_LOG".to_owned(), "debug".to_owned()),
+        ]);
+        if let Some(url) = database.url() {
+            settings.insert("DATABASE_URL".to_owned(), url.to_owned());
+        }
+        let nexus = Nexus {
+            settings,
+            data_dir,
+            database,
+        };
+        let data_dir = nexus.data_dir().display().to_string();
+        nexus.set("DATA_DIR", &data_dir)
+    }
+
+    /// The same with one setting more.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Nexus {
+        self.settings.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The data directory, which the first start makes.
+    pub fn data_dir(&self) -> PathBuf {
+        self.data_dir.path().join("data")
+    }
+
+    /// The database.
+    pub fn database(&self) -> &TestDatabase {
+        &self.database
+    }
+
+    /// Starts it and waits until it is ready; panics with its log when it is not.
+    pub async fn start(self) -> TestNexus {
+        let (process, gateway, broker) = Process::start(self.command(&[])).await;
+        TestNexus {
+            nexus: self,
+            process: Some(process),
+            earlier: String::new(),
+            gateway,
+            broker,
+        }
+    }
+
+    /// Runs the binary with arguments until it ends by itself.
+    pub async fn run(&self, arguments: &[&str]) -> Outcome {
+        process::run(self.command(arguments)).await
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(&self.settings)
+            .current_dir(self.data_dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+}
+
+/// A running server. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct TestNexus {
+    nexus: Nexus,
+    process: Option<Process>,
+    earlier: String,
+    gateway: Url,
+    broker: Url,
+}
+
+impl TestNexus {
+    /// A server with default settings on an empty database.
+    pub async fn start(database: Database) -> TestNexus {
+        Nexus::new(database).start().await
+    }
+
+    /// The Gateway, without a key.
+    pub fn gateway(&self) -> Client {
+        Client::new(self.gateway.clone(), Contract::gateway())
+    }
+
+    /// The Gateway, with the admin key.
+    pub fn admin(&self) -> Client {
+        self.gateway().with_key(&self.api_key())
+    }
+
+    /// The Broker, without a key.
+    pub fn broker_without_key(&self) -> Client {
+        Client::new(self.broker.clone(), Contract::broker())
+    }
+
+    /// The Broker, with the admin key.
+    pub fn broker(&self) -> Client {
+        self.broker_without_key().with_key(&self.api_key())
+    }
+
+    /// The key that the first start made.
+    pub fn api_key(&self) -> String {
+        let path = self.data_dir().join("api.key");
+        let key = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        key.trim().to_owned()
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.nexus.data_dir()
+    }
+
+    /// The database.
+    pub fn database(&self) -> &TestDatabase {
+        self.nexus.database()
+    }
+
+    /// All it has said so far, on both outputs, before and since restarts.
+    pub fn log(&self) -> String {
+        let now = self.process.as_ref().map(Process::log).unwrap_or_default();
+        format!("{}{now}", self.earlier)
+    }
+
+    /// Ends it with SIGKILL.
+    pub async fn kill9(&mut self) {
+        if let Some(process) = self.process.take() {
+            self.earlier.push_str(&process.end("KILL").await.1);
+        }
+    }
+
+    /// Ends it with SIGTERM; returns its exit code.
+    pub async fn terminate(&mut self) -> Option<i32> {
+        let process = self.process.take().expect("the server runs");
+        let (code, log) = process.end("TERM").await;
+        self.earlier.push_str(&log);
+        code
+    }
+
+    /// Starts it again after [`TestNexus::kill9`] or [`TestNexus::terminate`], at the same addresses.
+    pub async fn start_again(&mut self) {
+        assert!(self.process.is_none(), "the server still runs");
+        let port = |url: &Url| url.port().expect("a port").to_string();
+        let mut command = self.nexus.command(&[]);
+        command
+            .env("PORT", port(&self.gateway))
+            .env("BROKER_PORT", port(&self.broker));
+        let (process, gateway, broker) = Process::start(command).await;
+        assert_eq!((&gateway, &broker), (&self.gateway, &self.broker));
+        self.process = Some(process);
+    }
+
+    /// Stops it in order; what is left can be looked at, and started again with other settings.
+    pub async fn into_stopped(mut self) -> Nexus {
+        self.terminate().await;
+        self.nexus
+    }
+
+    /// Runs the binary beside this one, with the same settings, until it ends by itself.
+    pub async fn run(&self, arguments: &[&str]) -> Outcome {
+        self.nexus.run(arguments).await
+    }
+}
