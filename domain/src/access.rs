@@ -48,6 +48,9 @@ pub enum AccessEvent {
     },
 }
 
+/// The stored names.
+pub const EVENT_TYPES: &[&str] = &["credential.retrieved", "credential.denied"];
+
 impl AccessEvent {
     /// The name it is stored under; frozen.
     #[must_use]
@@ -75,11 +78,14 @@ mod tests {
     #[test]
     fn a_day_of_a_node_is_one_stream() {
         let noon = Timestamp::parse_rfc3339("2026-11-24T12:00:00Z").unwrap();
-        assert_eq!(access_stream(noon, "n1"), StreamKey::new("access", "2026-11-24/n1"));
+        assert_eq!(
+            access_stream(noon, "n1"),
+            StreamKey::new("access", "2026-11-24/n1")
+        );
     }
 
     #[test]
     fn every_event_has_a_fixture_that_decodes_and_encodes_equal() {
-        crate::fixtures::check::<AccessEvent>(&["credential.retrieved", "credential.denied"]);
+        crate::fixtures::check::<AccessEvent>(EVENT_TYPES);
     }
 }

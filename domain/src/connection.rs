@@ -13,7 +13,10 @@ pub use command::{ConnectionCommand, Outcome, RefreshFailure, Rotation};
 pub use error::ConnectionError;
 pub use event::{ConnectionEvent, EVENT_TYPES};
 pub use failure::{AttentionReason, FailureReason, RefreshVerdict, classify};
-pub use state::{Claim, Connection, ConsentKind, CredentialState, LastFailure, PendingConsent, RefreshState, Status};
+pub use state::{
+    Claim, Connection, ConsentKind, CredentialState, LastFailure, PendingConsent, RefreshState,
+    Status,
+};
 
 #[cfg(test)]
 mod tests;

@@ -51,7 +51,9 @@ impl Credential {
     pub fn to_plaintext(&self) -> Zeroizing<Vec<u8>> {
         to_secret_json(&match self {
             Self::OAuth2(credential) => Written::OAuth2(credential.into()),
-            Self::Static(credential) => Written::Static { fields: credential.fields.expose() },
+            Self::Static(credential) => Written::Static {
+                fields: credential.fields.expose(),
+            },
         })
     }
 
@@ -60,10 +62,12 @@ impl Credential {
     /// # Errors
     /// [`InvalidCredential`].
     pub fn from_plaintext(plaintext: &[u8]) -> Result<Self, InvalidCredential> {
-        serde_json::from_slice(plaintext).map_err(|_| InvalidCredential).map(|read| match read {
-            Read::OAuth2(credential) => Self::OAuth2(credential),
-            Read::Static(credential) => Self::Static(credential),
-        })
+        serde_json::from_slice(plaintext)
+            .map_err(|_| InvalidCredential)
+            .map(|read| match read {
+                Read::OAuth2(credential) => Self::OAuth2(credential),
+                Read::Static(credential) => Self::Static(credential),
+            })
     }
 }
 
@@ -122,7 +126,8 @@ mod tests {
     use super::*;
 
     const FULL: &str = r#"{"oauth2":{"access_token":"access-canary","token_type":"Bearer","refresh_token":"refresh-canary","id_token":"id-canary","scope":["openid","email"],"expires_at":"2026-11-24T15:04:05.123456Z"}}"#;
-    const BARE: &str = r#"{"oauth2":{"access_token":"access-canary","token_type":"Bearer","scope":[]}}"#;
+    const BARE: &str =
+        r#"{"oauth2":{"access_token":"access-canary","token_type":"Bearer","scope":[]}}"#;
     const STATIC: &str = r#"{"static":{"fields":{"api_key":"static-canary","region":"eu"}}}"#;
 
     fn written(credential: &Credential) -> String {
@@ -141,8 +146,11 @@ mod tests {
     }
 
     fn typed() -> Credential {
-        let fields = serde_json::from_value(json!({"api_key": "static-canary", "region": "eu"})).unwrap();
-        Credential::Static(StaticCredential { fields: SecretMap::new(fields) })
+        let fields =
+            serde_json::from_value(json!({"api_key": "static-canary", "region": "eu"})).unwrap();
+        Credential::Static(StaticCredential {
+            fields: SecretMap::new(fields),
+        })
     }
 
     #[test]
@@ -154,23 +162,34 @@ mod tests {
     #[test]
     fn a_frozen_plaintext_of_every_kind_reads_back() {
         for frozen in [FULL, BARE, STATIC] {
-            assert_eq!(written(&Credential::from_plaintext(frozen.as_bytes()).unwrap()), frozen);
+            assert_eq!(
+                written(&Credential::from_plaintext(frozen.as_bytes()).unwrap()),
+                frozen
+            );
         }
     }
 
     #[test]
     fn what_the_provider_did_not_give_is_absent() {
-        let Credential::OAuth2(credential) = Credential::from_plaintext(BARE.as_bytes()).unwrap() else {
+        let Credential::OAuth2(credential) = Credential::from_plaintext(BARE.as_bytes()).unwrap()
+        else {
             panic!("it is of the other kind");
         };
         assert_eq!(credential.access_token.expose(), "access-canary");
-        assert!(credential.refresh_token.is_none() && credential.id_token.is_none() && credential.expires_at.is_none());
+        assert!(
+            credential.refresh_token.is_none()
+                && credential.id_token.is_none()
+                && credential.expires_at.is_none()
+        );
     }
 
     #[test]
     fn a_member_of_a_later_time_is_passed_over() {
         let later = BARE.replace(r#""scope""#, r#""later":{"a":1},"scope""#);
-        assert_eq!(written(&Credential::from_plaintext(later.as_bytes()).unwrap()), BARE);
+        assert_eq!(
+            written(&Credential::from_plaintext(later.as_bytes()).unwrap()),
+            BARE
+        );
     }
 
     #[test]
@@ -200,23 +219,47 @@ mod tests {
     fn debug_shows_no_secret() {
         for credential in [full(), typed()] {
             let shown = format!("{credential:?} {credential:#?}");
-            assert!(shown.contains("[redacted]") && !shown.contains("canary"), "{shown}");
+            assert!(
+                shown.contains("[redacted]") && !shown.contains("canary"),
+                "{shown}"
+            );
         }
     }
 
     fn any_oauth2() -> impl Strategy<Value = Credential> {
         let secret = || any::<String>().prop_map(Secret::new);
         let expiry = any::<i64>().prop_map(Timestamp::from_micros);
-        let parts = (secret(), any::<String>(), option::of(secret()), option::of(secret()), vec(any::<String>(), 0..3), option::of(expiry));
-        parts.prop_map(|(access_token, token_type, refresh_token, id_token, scope, expires_at)| {
-            Credential::OAuth2(OAuth2Credential { access_token, token_type, refresh_token, id_token, scope, expires_at })
-        })
+        let parts = (
+            secret(),
+            any::<String>(),
+            option::of(secret()),
+            option::of(secret()),
+            vec(any::<String>(), 0..3),
+            option::of(expiry),
+        );
+        parts.prop_map(
+            |(access_token, token_type, refresh_token, id_token, scope, expires_at)| {
+                Credential::OAuth2(OAuth2Credential {
+                    access_token,
+                    token_type,
+                    refresh_token,
+                    id_token,
+                    scope,
+                    expires_at,
+                })
+            },
+        )
     }
 
     fn any_static() -> impl Strategy<Value = Credential> {
         vec((any::<String>(), any::<String>()), 0..4).prop_map(|fields| {
-            let fields = fields.into_iter().map(|(name, text)| (name, Value::String(text))).collect();
-            Credential::Static(StaticCredential { fields: SecretMap::new(fields) })
+            let fields = fields
+                .into_iter()
+                .map(|(name, text)| (name, Value::String(text)))
+                .collect();
+            Credential::Static(StaticCredential {
+                fields: SecretMap::new(fields),
+            })
         })
     }
 

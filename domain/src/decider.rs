@@ -34,7 +34,12 @@ macro_rules! aggregate {
             type Error = $error;
             type Services = ();
 
-            async fn handle(&mut self, command: Self::Command, _services: &(), sink: &cqrs_es::event_sink::EventSink<Self>) -> Result<(), Self::Error> {
+            async fn handle(
+                &mut self,
+                command: Self::Command,
+                _services: &(),
+                sink: &cqrs_es::event_sink::EventSink<Self>,
+            ) -> Result<(), Self::Error> {
                 for event in $crate::decider::Decider::decide(self, command)? {
                     sink.write(event, self).await;
                 }
@@ -81,7 +86,9 @@ impl<'de, const V: u32> Deserialize<'de> for StateVersion<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match u32::deserialize(deserializer)? {
             version if version == V => Ok(Self),
-            version => Err(de::Error::custom(format_args!("state version {version}, not {V}"))),
+            version => Err(de::Error::custom(format_args!(
+                "state version {version}, not {V}"
+            ))),
         }
     }
 }

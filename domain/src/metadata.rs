@@ -37,8 +37,14 @@ pub struct Metadata {
 
 impl Metadata {
     /// The JSON object that is stored.
+    ///
+    /// # Panics
+    /// Never: a struct of optional strings has a JSON form.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "a struct of optional strings always has a JSON form")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a struct of optional strings always has a JSON form"
+    )]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("metadata is a map of strings")
     }
@@ -57,9 +63,22 @@ mod tests {
 
     #[test]
     fn it_is_a_flat_map_of_strings_that_reads_back() {
-        let metadata = Metadata { actor: Some("admin".into()), door: Some("token".into()), ..Metadata::default() };
+        let metadata = Metadata {
+            actor: Some("admin".into()),
+            door: Some("token".into()),
+            ..Metadata::default()
+        };
         let map: HashMap<String, String> = serde_json::from_str(&metadata.to_json()).unwrap();
-        assert_eq!(map, HashMap::from([("actor".into(), "admin".into()), ("door".into(), "token".into())]));
-        assert_eq!(serde_json::from_str::<Metadata>(&metadata.to_json()).unwrap(), metadata);
+        assert_eq!(
+            map,
+            HashMap::from([
+                ("actor".into(), "admin".into()),
+                ("door".into(), "token".into())
+            ])
+        );
+        assert_eq!(
+            serde_json::from_str::<Metadata>(&metadata.to_json()).unwrap(),
+            metadata
+        );
     }
 }

@@ -15,8 +15,8 @@ pub use command::{ProviderCommand, SecretChange};
 pub use error::{InvalidProfile, ProviderError};
 pub use event::{EVENT_TYPES, ProviderEvent};
 pub use profile::{AuthType, ProviderProfile};
-pub use secrets::{MASK, ProviderSecrets, SECRET_PARAMS, carry_over, merge_secrets, split_secrets};
 pub(crate) use secrets::is_secret;
+pub use secrets::{MASK, ProviderSecrets, SECRET_PARAMS, carry_over, merge_secrets, split_secrets};
 pub use state::{Provider, Status};
 
 pub use crate::reference::ProviderId;

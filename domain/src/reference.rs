@@ -47,7 +47,10 @@ impl ConnectionId {
     /// `nexus connection v1` and the id's 16 bytes, as a `UUIDv8` (RFC 9562, section 5.8).
     #[must_use]
     pub fn reference(&self) -> ConnectionReference {
-        let hash = Sha256::new().chain_update(b"nexus connection v1").chain_update(self.0.as_bytes()).finalize();
+        let hash = Sha256::new()
+            .chain_update(b"nexus connection v1")
+            .chain_update(self.0.as_bytes())
+            .finalize();
         let mut bytes = [0; 16];
         for (byte, hashed) in bytes.iter_mut().zip(hash) {
             *byte = hashed;
@@ -120,7 +123,10 @@ mod tests {
     #[test]
     fn a_reference_is_a_frozen_function_of_the_id() {
         let id = ConnectionId::parse("6f2d3c1e-8a4b-4c5d-9e6f-0a1b2c3d4e5f").unwrap();
-        assert_eq!(id.reference().to_string(), "b7b04fe4-9eec-8706-b7b9-51fb99a831c0");
+        assert_eq!(
+            id.reference().to_string(),
+            "b7b04fe4-9eec-8706-b7b9-51fb99a831c0"
+        );
     }
 
     #[test]
@@ -132,7 +138,12 @@ mod tests {
 
     #[test]
     fn what_is_not_a_uuid_is_refused() {
-        for text in ["", "1", "6f2d3c1e-8a4b-4c5d-9e6f-0a1b2c3d4e5", "6f2d3c1e-8a4b-4c5d-9e6f-0a1b2c3d4e5g"] {
+        for text in [
+            "",
+            "1",
+            "6f2d3c1e-8a4b-4c5d-9e6f-0a1b2c3d4e5",
+            "6f2d3c1e-8a4b-4c5d-9e6f-0a1b2c3d4e5g",
+        ] {
             assert!(ConnectionId::parse(text).is_err(), "{text}");
             assert_eq!(ProviderId::parse(text), Err(InvalidId), "{text}");
         }

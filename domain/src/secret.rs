@@ -102,7 +102,10 @@ pub struct InvalidPlaintext;
 /// `value` as JSON in memory that is zeroed on drop and was never moved while it grew.
 ///
 /// `value` must have a JSON form: its maps have texts for keys, and serializing it cannot fail.
-#[expect(clippy::expect_used, reason = "the callers' wire structs always have a JSON form, and memory takes every byte")]
+#[expect(
+    clippy::expect_used,
+    reason = "the callers' wire structs always have a JSON form, and memory takes every byte"
+)]
 pub(crate) fn to_secret_json(value: &impl Serialize) -> Zeroizing<Vec<u8>> {
     let mut length = Length(0);
     serde_json::to_writer(&mut length, value).expect("a wire struct has a JSON form");
@@ -139,8 +142,14 @@ mod tests {
     #[test]
     fn debug_shows_no_secret() {
         assert_eq!(format!("{:?}", Secret::new("canary")), "[redacted]");
-        assert_eq!(format!("{:#?}", Some(Secret::new("canary"))), "Some(\n    [redacted],\n)");
-        assert_eq!(format!("{:?}", SecretMap::new(map(json!({"canary": "canary"})))), "[redacted]");
+        assert_eq!(
+            format!("{:#?}", Some(Secret::new("canary"))),
+            "Some(\n    [redacted],\n)"
+        );
+        assert_eq!(
+            format!("{:?}", SecretMap::new(map(json!({"canary": "canary"})))),
+            "[redacted]"
+        );
     }
 
     #[test]
@@ -151,9 +160,13 @@ mod tests {
 
     #[test]
     fn zeroing_leaves_no_text_and_no_number() {
-        let mut value = json!({"a": "canary", "b": ["canary", {"c": "canary"}], "d": 1234, "e": true});
+        let mut value =
+            json!({"a": "canary", "b": ["canary", {"c": "canary"}], "d": 1234, "e": true});
         zero(&mut value);
-        assert_eq!(value, json!({"a": "", "b": ["", {"c": ""}], "d": null, "e": null}));
+        assert_eq!(
+            value,
+            json!({"a": "", "b": ["", {"c": ""}], "d": null, "e": null})
+        );
     }
 
     #[test]

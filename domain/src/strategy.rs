@@ -36,7 +36,12 @@ const NOT_CONFIGURATION: &[&str] = &[
 ];
 
 /// What `auth_header` holds when it says how an OAuth client authenticates, and names no header.
-const OAUTH_METHODS: &[&str] = &["client_secret_post", "client_secret_basic", "private_key_jwt", "none"];
+const OAUTH_METHODS: &[&str] = &[
+    "client_secret_post",
+    "client_secret_basic",
+    "private_key_jwt",
+    "none",
+];
 
 /// How the credentials of this provider are used: `params.auth_strategy`, or else what its
 /// `auth_type` and the scalar members of `params` say.
@@ -46,32 +51,58 @@ pub fn strategy_of(profile: &ProviderProfile) -> Strategy {
         return strategy;
     }
     let kind = match profile.auth_type {
-        AuthType::Oauth2 | AuthType::Saml => return Strategy { kind: profile.auth_type.as_str().to_owned(), config: BTreeMap::new() },
+        AuthType::Oauth2 | AuthType::Saml => {
+            return Strategy {
+                kind: profile.auth_type.as_str().to_owned(),
+                config: BTreeMap::new(),
+            };
+        }
         AuthType::ApiKey | AuthType::Header => AuthType::Header,
-        other @ (AuthType::QueryParam | AuthType::BasicAuth | AuthType::HmacPayload | AuthType::AwsSigv4 | AuthType::Path) => other,
+        other @ (AuthType::QueryParam
+        | AuthType::BasicAuth
+        | AuthType::HmacPayload
+        | AuthType::AwsSigv4
+        | AuthType::Path) => other,
     };
     let mut config = scalars(&profile.params);
     if kind == AuthType::Header {
         complete_header(&mut config, profile);
     }
     for (name, value) in defaults(kind) {
-        config.entry((*name).to_owned()).or_insert_with(|| (*value).to_owned());
+        config
+            .entry((*name).to_owned())
+            .or_insert_with(|| (*value).to_owned());
     }
-    Strategy { kind: kind.as_str().to_owned(), config }
+    Strategy {
+        kind: kind.as_str().to_owned(),
+        config,
+    }
 }
 
 /// `params.auth_strategy`, which wins over the rest.
 fn own_strategy(profile: &ProviderProfile) -> Option<Strategy> {
     let strategy = profile.params.get("auth_strategy")?;
-    let kind = strategy.get("type")?.as_str().filter(|kind| !kind.is_empty())?.to_owned();
-    let config = strategy.get("config").and_then(Value::as_object).map(scalars).unwrap_or_default();
+    let kind = strategy
+        .get("type")?
+        .as_str()
+        .filter(|kind| !kind.is_empty())?
+        .to_owned();
+    let config = strategy
+        .get("config")
+        .and_then(Value::as_object)
+        .map(scalars)
+        .unwrap_or_default();
     Some(Strategy { kind, config })
 }
 
 /// The settings among `params`, as texts. Secrets are none.
 fn scalars(params: &Map<String, Value>) -> BTreeMap<String, String> {
-    let settings = params.iter().filter(|(name, _)| !NOT_CONFIGURATION.contains(&name.as_str()) && !is_secret(name));
-    settings.filter_map(|(name, value)| Some((name.clone(), scalar(value)?))).collect()
+    let settings = params
+        .iter()
+        .filter(|(name, _)| !NOT_CONFIGURATION.contains(&name.as_str()) && !is_secret(name));
+    settings
+        .filter_map(|(name, value)| Some((name.clone(), scalar(value)?)))
+        .collect()
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -86,11 +117,21 @@ fn scalar(value: &Value) -> Option<String> {
 /// The header's name, and for an API key in `Authorization` the scheme before it.
 fn complete_header(config: &mut BTreeMap<String, String>, profile: &ProviderProfile) {
     let param_name = config.remove("param_name");
-    let auth_header = profile.auth_header.clone().filter(|name| !OAUTH_METHODS.contains(&name.as_str()));
-    let named = config.remove("header_name").into_iter().chain(param_name).chain(auth_header).find(|name| !name.is_empty());
+    let auth_header = profile
+        .auth_header
+        .clone()
+        .filter(|name| !OAUTH_METHODS.contains(&name.as_str()));
+    let named = config
+        .remove("header_name")
+        .into_iter()
+        .chain(param_name)
+        .chain(auth_header)
+        .find(|name| !name.is_empty());
     let header_name = named.unwrap_or_else(|| "Authorization".to_owned());
     if profile.auth_type == AuthType::ApiKey && header_name.eq_ignore_ascii_case("Authorization") {
-        config.entry("value_prefix".to_owned()).or_insert_with(|| "Bearer ".to_owned());
+        config
+            .entry("value_prefix".to_owned())
+            .or_insert_with(|| "Bearer ".to_owned());
     }
     config.insert("header_name".to_owned(), header_name);
 }
@@ -100,8 +141,16 @@ const fn defaults(kind: AuthType) -> &'static [(&'static str, &'static str)] {
     match kind {
         AuthType::ApiKey | AuthType::Header => &[("credential_field", "api_key")],
         AuthType::QueryParam => &[("param_name", "api_key"), ("credential_field", "api_key")],
-        AuthType::BasicAuth => &[("username_field", "username"), ("password_field", "password")],
-        AuthType::HmacPayload => &[("header_name", "X-Signature"), ("secret_field", "secret"), ("algo", "sha256"), ("encoding", "hex")],
+        AuthType::BasicAuth => &[
+            ("username_field", "username"),
+            ("password_field", "password"),
+        ],
+        AuthType::HmacPayload => &[
+            ("header_name", "X-Signature"),
+            ("secret_field", "secret"),
+            ("algo", "sha256"),
+            ("encoding", "hex"),
+        ],
         AuthType::AwsSigv4 => &[("region", "us-east-1")],
         AuthType::Oauth2 | AuthType::Saml | AuthType::Path => &[],
     }
@@ -111,12 +160,23 @@ const fn defaults(kind: AuthType) -> &'static [(&'static str, &'static str)] {
 /// or one made of the fields that its strategy uses. Fields with `"format": "password"` are masked.
 #[must_use]
 pub fn default_credential_schema(profile: &ProviderProfile) -> Value {
-    if let Some(schema) = profile.params.get("credential_schema").filter(|schema| schema.is_object()) {
+    if let Some(schema) = profile
+        .params
+        .get("credential_schema")
+        .filter(|schema| schema.is_object())
+    {
         return schema.clone();
     }
     let fields = fields_of(profile);
-    let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name.as_str()).collect();
-    let properties: Map<String, Value> = fields.iter().map(|field| (field.name.clone(), field.schema())).collect();
+    let required: Vec<&str> = fields
+        .iter()
+        .filter(|field| field.required)
+        .map(|field| field.name.as_str())
+        .collect();
+    let properties: Map<String, Value> = fields
+        .iter()
+        .map(|field| (field.name.clone(), field.schema()))
+        .collect();
     json!({ "title": profile.name, "type": "object", "required": required, "properties": properties })
 }
 
@@ -128,26 +188,38 @@ struct Field {
 
 impl Field {
     fn secret(name: &str) -> Self {
-        Self { name: name.to_owned(), secret: true, required: true }
+        Self {
+            name: name.to_owned(),
+            secret: true,
+            required: true,
+        }
     }
 
     fn public(name: &str) -> Self {
-        Self { secret: false, ..Self::secret(name) }
+        Self {
+            secret: false,
+            ..Self::secret(name)
+        }
     }
 
     fn optional(self) -> Self {
-        Self { required: false, ..self }
+        Self {
+            required: false,
+            ..self
+        }
     }
 
     fn schema(&self) -> Value {
-        let mut schema = json!({ "type": "string", "title": title(&self.name) });
+        let mut schema = Map::new();
+        schema.insert("type".to_owned(), "string".into());
+        schema.insert("title".to_owned(), title(&self.name).into());
         if self.secret {
-            schema["format"] = "password".into();
+            schema.insert("format".to_owned(), "password".into());
         }
         if self.required {
-            schema["minLength"] = 1.into();
+            schema.insert("minLength".to_owned(), 1.into());
         }
-        schema
+        schema.into()
     }
 }
 
@@ -155,30 +227,57 @@ impl Field {
 fn title(name: &str) -> String {
     let words = name.replace(['_', '-'], " ");
     let mut characters = words.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+    characters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(characters).collect()
+    })
 }
 
 /// The fields of a credential that a strategy uses.
 fn fields_of(profile: &ProviderProfile) -> Vec<Field> {
     let strategy = strategy_of(profile);
-    let named = |setting: &str, default: &'static str| strategy.config.get(setting).map_or(default, String::as_str).to_owned();
+    let named = |setting: &str, default: &'static str| {
+        strategy
+            .config
+            .get(setting)
+            .map_or(default, String::as_str)
+            .to_owned()
+    };
     match strategy.kind.as_str() {
         "oauth2" | "saml" => Vec::new(),
-        "basic_auth" => vec![Field::public(&named("username_field", "username")), Field::secret(&named("password_field", "password"))],
+        "basic_auth" => vec![
+            Field::public(&named("username_field", "username")),
+            Field::secret(&named("password_field", "password")),
+        ],
         "hmac_payload" => vec![Field::secret(&named("secret_field", "secret"))],
-        "aws_sigv4" => vec![Field::public("access_key"), Field::secret("secret_key"), Field::secret("session_token").optional()],
-        "path" if !placeholders(profile).is_empty() => placeholders(profile).into_iter().map(Field::secret).collect(),
+        "aws_sigv4" => vec![
+            Field::public("access_key"),
+            Field::secret("secret_key"),
+            Field::secret("session_token").optional(),
+        ],
+        "path" if !placeholders(profile).is_empty() => placeholders(profile)
+            .into_iter()
+            .map(Field::secret)
+            .collect(),
         _ => vec![Field::secret(&named("credential_field", "api_key"))],
     }
 }
 
 /// The names of the `{placeholder}`s in the provider's endpoint templates.
 fn placeholders(profile: &ProviderProfile) -> BTreeSet<&str> {
-    let endpoints = [&profile.api_base_url, &profile.user_info_endpoint].into_iter().filter_map(Option::as_deref);
-    let settings = profile.params.iter().filter(|(name, _)| !NOT_CONFIGURATION.contains(&name.as_str()));
+    let endpoints = [&profile.api_base_url, &profile.user_info_endpoint]
+        .into_iter()
+        .filter_map(Option::as_deref);
+    let settings = profile
+        .params
+        .iter()
+        .filter(|(name, _)| !NOT_CONFIGURATION.contains(&name.as_str()));
     let templates = endpoints.chain(settings.filter_map(|(_, value)| value.as_str()));
     let openings = templates.flat_map(|template| template.split('{').skip(1));
-    openings.filter_map(|opening| opening.split_once('}')).map(|(name, _)| name).filter(|name| !name.is_empty()).collect()
+    openings
+        .filter_map(|opening| opening.split_once('}'))
+        .map(|(name, _)| name)
+        .filter(|name| !name.is_empty())
+        .collect()
 }
 
 #[cfg(test)]

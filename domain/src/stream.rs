@@ -18,13 +18,19 @@ impl StreamKey {
     /// The stream `id` of type `stream_type`.
     #[must_use]
     pub fn new(stream_type: impl Into<String>, id: impl Into<String>) -> Self {
-        Self { stream_type: stream_type.into(), id: id.into() }
+        Self {
+            stream_type: stream_type.into(),
+            id: id.into(),
+        }
     }
 
     /// The stream of a connection.
     #[must_use]
     pub fn connection(reference: ConnectionReference) -> Self {
-        Self::new(<crate::connection::Connection as cqrs_es::Aggregate>::TYPE, reference.to_string())
+        Self::new(
+            <crate::connection::Connection as cqrs_es::Aggregate>::TYPE,
+            reference.to_string(),
+        )
     }
 
     /// The stream of a provider.

@@ -105,7 +105,11 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_chrono().to_rfc3339_opts(SecondsFormat::Micros, true))
+        f.write_str(
+            &self
+                .to_chrono()
+                .to_rfc3339_opts(SecondsFormat::Micros, true),
+        )
     }
 }
 
@@ -144,17 +148,39 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_rfc_3339() {
-        for text in ["", "yesterday", "2026-11-24", "2026-11-24T15:04:05", "2026-13-01T00:00:00Z"] {
-            assert_eq!(Timestamp::parse_rfc3339(text), Err(InvalidTimestamp), "{text}");
+        for text in [
+            "",
+            "yesterday",
+            "2026-11-24",
+            "2026-11-24T15:04:05",
+            "2026-13-01T00:00:00Z",
+        ] {
+            assert_eq!(
+                Timestamp::parse_rfc3339(text),
+                Err(InvalidTimestamp),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn saturates_at_the_years_that_can_be_written() {
-        assert_eq!(Timestamp::from_micros(i64::MIN).to_string(), "0000-01-01T00:00:00.000000Z");
-        assert_eq!(Timestamp::from_seconds(i64::MAX).to_string(), "9999-12-31T23:59:59.999999Z");
-        assert_eq!(Timestamp::from_micros(0).plus(Duration::MAX), Timestamp::from_micros(i64::MAX));
-        assert_eq!(Timestamp::from_micros(0).minus(Duration::MAX), Timestamp::from_micros(i64::MIN));
+        assert_eq!(
+            Timestamp::from_micros(i64::MIN).to_string(),
+            "0000-01-01T00:00:00.000000Z"
+        );
+        assert_eq!(
+            Timestamp::from_seconds(i64::MAX).to_string(),
+            "9999-12-31T23:59:59.999999Z"
+        );
+        assert_eq!(
+            Timestamp::from_micros(0).plus(Duration::MAX),
+            Timestamp::from_micros(i64::MAX)
+        );
+        assert_eq!(
+            Timestamp::from_micros(0).minus(Duration::MAX),
+            Timestamp::from_micros(i64::MIN)
+        );
     }
 
     #[test]

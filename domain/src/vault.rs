@@ -30,6 +30,9 @@ pub enum VaultEvent {
     },
 }
 
+/// The stored names.
+pub const EVENT_TYPES: &[&str] = &["vault.projection_rebuilt"];
+
 impl VaultEvent {
     /// The name it is stored under; frozen.
     #[must_use]
@@ -59,6 +62,6 @@ mod tests {
 
     #[test]
     fn every_event_has_a_fixture_that_decodes_and_encodes_equal() {
-        crate::fixtures::check::<VaultEvent>(&["vault.projection_rebuilt"]);
+        crate::fixtures::check::<VaultEvent>(EVENT_TYPES);
     }
 }

@@ -2,7 +2,8 @@
 
 use super::state::STATE_VERSION;
 use super::{
-    AttentionReason, Claim, Connection, ConnectionCommand, ConnectionError, ConnectionEvent, ConsentKind, CredentialState, FailureReason, PendingConsent, RefreshFailure, RefreshVerdict,
+    AttentionReason, Claim, Connection, ConnectionCommand, ConnectionError, ConnectionEvent,
+    ConsentKind, CredentialState, FailureReason, PendingConsent, RefreshFailure, RefreshVerdict,
     Rotation, Status, classify,
 };
 use crate::decider::{Decider, aggregate};
@@ -12,7 +13,13 @@ use crate::time::Timestamp;
 
 type Decision = Result<Vec<ConnectionEvent>, ConnectionError>;
 
-aggregate!(Connection, "connection", ConnectionCommand, ConnectionEvent, ConnectionError);
+aggregate!(
+    Connection,
+    "connection",
+    ConnectionCommand,
+    ConnectionEvent,
+    ConnectionError
+);
 
 impl Decider for Connection {
     const STATE_VERSION: u32 = STATE_VERSION;
@@ -21,26 +28,62 @@ impl Decider for Connection {
         use ConnectionCommand as Command;
         match command {
             Command::Request { .. } => self.request(command),
-            Command::AcceptCallback { state_digest, now, exchange_within_ms } => self.accept_callback(state_digest, now, exchange_within_ms),
+            Command::AcceptCallback {
+                state_digest,
+                now,
+                exchange_within_ms,
+            } => self.accept_callback(state_digest, now, exchange_within_ms),
             Command::CompleteConsent { .. } => self.complete_consent(command),
-            Command::CaptureCredential { state_digest, now, credential, provider_epoch } => {
+            Command::CaptureCredential {
+                state_digest,
+                now,
+                credential,
+                provider_epoch,
+            } => {
                 self.open_consent(&state_digest, ConsentKind::Static, now)?;
                 self.next_version(&credential)?;
-                Ok(vec![ConnectionEvent::CredentialCaptured { state_digest, credential, provider_epoch }])
+                Ok(vec![ConnectionEvent::CredentialCaptured {
+                    state_digest,
+                    credential,
+                    provider_epoch,
+                }])
             }
-            Command::Fail { state_digest, reason, error, now } => {
+            Command::Fail {
+                state_digest,
+                reason,
+                error,
+                now,
+            } => {
                 // Who says no does so instead of bringing a code, and spends the state like one:
                 // a state that comes back a second time must not end the exchange under way.
-                let ends_exchange = reason != FailureReason::ConsentDenied && self.unsettled_state.as_ref() == Some(&state_digest);
+                let ends_exchange = reason != FailureReason::ConsentDenied
+                    && self.unsettled_state.as_ref() == Some(&state_digest);
                 if !ends_exchange {
                     self.open_consent(&state_digest, ConsentKind::Oauth2, now)?;
                 }
                 Ok(vec![ConnectionEvent::Failed { reason, error }])
             }
-            Command::Expire { now, exchange_deadline_passed } => self.expire(now, exchange_deadline_passed),
-            Command::ClaimRefresh { forced, deadline_ms, takeover, rotation, provider_epoch } => self.claim_refresh(forced, deadline_ms, takeover, rotation, provider_epoch),
-            Command::RecordRefresh { attempt, credential, scopes, expires_at, rotated } => self.record_refresh(attempt, credential, scopes, expires_at, rotated),
-            Command::RecordRefreshFailure { attempt, failure } => self.record_refresh_failure(attempt, failure),
+            Command::Expire {
+                now,
+                exchange_deadline_passed,
+            } => self.expire(now, exchange_deadline_passed),
+            Command::ClaimRefresh {
+                forced,
+                deadline_ms,
+                takeover,
+                rotation,
+                provider_epoch,
+            } => self.claim_refresh(forced, deadline_ms, takeover, rotation, provider_epoch),
+            Command::RecordRefresh {
+                attempt,
+                credential,
+                scopes,
+                expires_at,
+                rotated,
+            } => self.record_refresh(attempt, credential, scopes, expires_at, rotated),
+            Command::RecordRefreshFailure { attempt, failure } => {
+                self.record_refresh_failure(attempt, failure)
+            }
             Command::RequireAttention { reason } => self.require_attention(reason),
             Command::Revoke { reason } => self.revoke(reason),
             Command::Erase => self.erase(),
@@ -54,7 +97,9 @@ impl Decider for Connection {
     fn sealed(event: &ConnectionEvent) -> Option<&SealedRef> {
         match event {
             ConnectionEvent::Requested { sealed_id, .. } => Some(sealed_id),
-            ConnectionEvent::Activated { credential, .. } | ConnectionEvent::CredentialCaptured { credential, .. } | ConnectionEvent::Refreshed { credential, .. } => Some(credential),
+            ConnectionEvent::Activated { credential, .. }
+            | ConnectionEvent::CredentialCaptured { credential, .. }
+            | ConnectionEvent::Refreshed { credential, .. } => Some(credential),
             ConnectionEvent::ConsentReturned { .. }
             | ConnectionEvent::Failed { .. }
             | ConnectionEvent::Expired {}
@@ -105,7 +150,11 @@ impl Connection {
         }])
     }
 
-    fn may_be_requested_again(&self, workspace_id: &str, provider_id: ProviderId) -> Result<(), ConnectionError> {
+    fn may_be_requested_again(
+        &self,
+        workspace_id: &str,
+        provider_id: ProviderId,
+    ) -> Result<(), ConnectionError> {
         self.not_ended()?;
         if self.workspace_id != workspace_id {
             return Err(ConnectionError::WorkspaceMismatch);
@@ -113,19 +162,36 @@ impl Connection {
         if self.provider_id != Some(provider_id) {
             return Err(ConnectionError::ProviderMismatch);
         }
-        if self.pending.as_ref().is_some_and(|pending| pending.returned.is_some()) {
+        if self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| pending.returned.is_some())
+        {
             return Err(ConnectionError::ExchangeInProgress);
         }
         Ok(())
     }
 
-    fn accept_callback(&self, state_digest: String, now: Timestamp, exchange_within_ms: u64) -> Decision {
+    fn accept_callback(
+        &self,
+        state_digest: String,
+        now: Timestamp,
+        exchange_within_ms: u64,
+    ) -> Decision {
         self.open_consent(&state_digest, ConsentKind::Oauth2, now)?;
-        Ok(vec![ConnectionEvent::ConsentReturned { state_digest, deadline_ms: exchange_within_ms }])
+        Ok(vec![ConnectionEvent::ConsentReturned {
+            state_digest,
+            deadline_ms: exchange_within_ms,
+        }])
     }
 
     /// The pending consent that a state names, unspent and in time.
-    fn open_consent(&self, state_digest: &str, consent: ConsentKind, now: Timestamp) -> Result<&PendingConsent, ConnectionError> {
+    fn open_consent(
+        &self,
+        state_digest: &str,
+        consent: ConsentKind,
+        now: Timestamp,
+    ) -> Result<&PendingConsent, ConnectionError> {
         if self.status == Status::Absent {
             return Err(ConnectionError::NotFound);
         }
@@ -133,7 +199,10 @@ impl Connection {
             return Err(ConnectionError::StateUsed);
         }
         self.not_ended()?;
-        let pending = self.pending.as_ref().filter(|pending| pending.state_digest == state_digest);
+        let pending = self
+            .pending
+            .as_ref()
+            .filter(|pending| pending.state_digest == state_digest);
         let pending = pending.ok_or(ConnectionError::StateUnknown)?;
         if now >= pending.expires_at {
             return Err(ConnectionError::StateExpired);
@@ -145,49 +214,95 @@ impl Connection {
     }
 
     fn complete_consent(&self, command: ConnectionCommand) -> Decision {
-        let ConnectionCommand::CompleteConsent { state_digest, credential, scopes, expires_at, account, refreshable, provider_epoch } = command else {
+        let ConnectionCommand::CompleteConsent {
+            state_digest,
+            credential,
+            scopes,
+            expires_at,
+            account,
+            refreshable,
+            provider_epoch,
+        } = command
+        else {
             return Ok(Vec::new());
         };
         self.not_ended()?;
         if self.unsettled_state.as_ref() != Some(&state_digest) {
             return Err(ConnectionError::NotAwaitingExchange);
         }
-        let before = self.credential.as_ref().and_then(|old| old.account.as_ref());
+        let before = self
+            .credential
+            .as_ref()
+            .and_then(|old| old.account.as_ref());
         if before.is_some() && account.is_some() && before != account.as_ref() {
             return Err(ConnectionError::AccountMismatch);
         }
         self.next_version(&credential)?;
-        Ok(vec![ConnectionEvent::Activated { credential, scopes, expires_at, account, refreshable, provider_epoch }])
+        Ok(vec![ConnectionEvent::Activated {
+            credential,
+            scopes,
+            expires_at,
+            account,
+            refreshable,
+            provider_epoch,
+        }])
     }
 
     fn expire(&self, now: Timestamp, exchange_deadline_passed: bool) -> Decision {
-        let Some(pending) = &self.pending else { return Err(ConnectionError::NotDue) };
+        let Some(pending) = &self.pending else {
+            return Err(ConnectionError::NotDue);
+        };
         let due = match pending.returned {
             Some(_) => exchange_deadline_passed,
             None => now >= pending.expires_at,
         };
-        if due { Ok(vec![ConnectionEvent::Expired {}]) } else { Err(ConnectionError::NotDue) }
+        if due {
+            Ok(vec![ConnectionEvent::Expired {}])
+        } else {
+            Err(ConnectionError::NotDue)
+        }
     }
 
-    fn claim_refresh(&self, forced: bool, deadline_ms: u64, takeover: Option<u64>, rotation: Rotation, provider_epoch: u64) -> Decision {
+    fn claim_refresh(
+        &self,
+        forced: bool,
+        deadline_ms: u64,
+        takeover: Option<u64>,
+        rotation: Rotation,
+        provider_epoch: u64,
+    ) -> Decision {
         let credential = self.refreshable()?;
         if let Some(held) = self.refresh.claim
             && takeover != Some(held.attempt)
         {
-            return Err(ConnectionError::ClaimHeld { attempt: held.attempt });
+            return Err(ConnectionError::ClaimHeld {
+                attempt: held.attempt,
+            });
         }
         if credential.provider_epoch != provider_epoch {
-            return Ok(vec![ConnectionEvent::AttentionRequired { reason: AttentionReason::ProviderChanged, attempt: None }]);
+            return Ok(vec![ConnectionEvent::AttentionRequired {
+                reason: AttentionReason::ProviderChanged,
+                attempt: None,
+            }]);
         }
         let repeat = match self.unknown_redemption(rotation) {
             Some(unknown) if unknown.repeat => {
                 let reason = AttentionReason::RefreshOutcomeUnknown;
-                return Ok(vec![ConnectionEvent::AttentionRequired { reason, attempt: Some(unknown.attempt) }]);
+                return Ok(vec![ConnectionEvent::AttentionRequired {
+                    reason,
+                    attempt: Some(unknown.attempt),
+                }]);
             }
             unknown => unknown.is_some(),
         };
         let attempt = self.refresh.attempts + 1;
-        Ok(vec![ConnectionEvent::RefreshStarted { attempt, deadline_ms, credential_version: credential.sealed.version, repeat, forced }])
+        Ok(vec![ConnectionEvent::RefreshStarted {
+            attempt,
+            deadline_ms,
+            credential_version: credential.sealed.version,
+            repeat,
+            forced,
+        }])
     }
 
     /// The earlier attempt that may have spent the rotating token which is about to be redeemed.
@@ -207,7 +322,9 @@ impl Connection {
             (Status::Absent, ..) => Err(ConnectionError::NotFound),
             (Status::Attention, Some(reason), _) => Err(ConnectionError::InAttention(reason)),
             (Status::Active, _, Some(credential)) if credential.refreshable => Ok(credential),
-            (Status::Active, _, Some(_)) if self.is_static() => Err(ConnectionError::StaticCredential),
+            (Status::Active, _, Some(_)) if self.is_static() => {
+                Err(ConnectionError::StaticCredential)
+            }
             (Status::Active, _, Some(_)) => Err(ConnectionError::NotRefreshable),
             (status, ..) => Err(ConnectionError::NotActive(status)),
         }
@@ -216,18 +333,36 @@ impl Connection {
     /// Whether its credential was typed in rather than issued by a provider.
     #[must_use]
     pub fn is_static(&self) -> bool {
-        self.auth_type.is_some_and(|auth_type| auth_type != crate::provider::AuthType::Oauth2)
+        self.auth_type
+            .is_some_and(|auth_type| auth_type != crate::provider::AuthType::Oauth2)
     }
 
-    fn record_refresh(&self, attempt: u64, credential: SealedRef, scopes: Vec<String>, expires_at: Option<Timestamp>, rotated: bool) -> Decision {
+    fn record_refresh(
+        &self,
+        attempt: u64,
+        credential: SealedRef,
+        scopes: Vec<String>,
+        expires_at: Option<Timestamp>,
+        rotated: bool,
+    ) -> Decision {
         self.started(attempt)?;
         self.not_ended()?;
         // A credential of a later attempt, or of a newer consent, is the newer one.
-        if self.credential.as_ref().is_none_or(|current| attempt <= current.attempt) {
+        if self
+            .credential
+            .as_ref()
+            .is_none_or(|current| attempt <= current.attempt)
+        {
             return Ok(Vec::new());
         }
         self.next_version(&credential)?;
-        Ok(vec![ConnectionEvent::Refreshed { attempt, credential, scopes, expires_at, rotated }])
+        Ok(vec![ConnectionEvent::Refreshed {
+            attempt,
+            credential,
+            scopes,
+            expires_at,
+            rotated,
+        }])
     }
 
     fn record_refresh_failure(&self, attempt: u64, failure: RefreshFailure) -> Decision {
@@ -235,13 +370,27 @@ impl Connection {
         let Some(claim) = self.refresh.claim.filter(|claim| claim.attempt == attempt) else {
             return Ok(Vec::new());
         };
-        let RefreshFailure { outcome, error, http_status, retry_after_seconds } = failure;
+        let RefreshFailure {
+            outcome,
+            error,
+            http_status,
+            retry_after_seconds,
+        } = failure;
         let verdict = classify(outcome, &error);
-        let mut events = vec![ConnectionEvent::RefreshFailed { attempt, outcome, error, http_status, retry_after_seconds }];
+        let mut events = vec![ConnectionEvent::RefreshFailed {
+            attempt,
+            outcome,
+            error,
+            http_status,
+            retry_after_seconds,
+        }];
         if let RefreshVerdict::GrantGone(reason) = verdict
             && claim.credential_version == self.credential_version
         {
-            events.push(ConnectionEvent::AttentionRequired { reason, attempt: Some(attempt) });
+            events.push(ConnectionEvent::AttentionRequired {
+                reason,
+                attempt: Some(attempt),
+            });
         }
         Ok(events)
     }
@@ -250,11 +399,18 @@ impl Connection {
         match self.status {
             Status::Attention => Ok(Vec::new()),
             Status::Active => match self.refresh.claim {
-                Some(claim) => Err(ConnectionError::ClaimHeld { attempt: claim.attempt }),
-                None => Ok(vec![ConnectionEvent::AttentionRequired { reason, attempt: None }]),
+                Some(claim) => Err(ConnectionError::ClaimHeld {
+                    attempt: claim.attempt,
+                }),
+                None => Ok(vec![ConnectionEvent::AttentionRequired {
+                    reason,
+                    attempt: None,
+                }]),
             },
             Status::Absent => Err(ConnectionError::NotFound),
-            status @ (Status::Pending | Status::Failed | Status::Revoked | Status::Deleted) => Err(ConnectionError::NotActive(status)),
+            status @ (Status::Pending | Status::Failed | Status::Revoked | Status::Deleted) => {
+                Err(ConnectionError::NotActive(status))
+            }
         }
     }
 
@@ -262,7 +418,9 @@ impl Connection {
         match self.status {
             Status::Absent => Err(ConnectionError::NotFound),
             Status::Revoked | Status::Deleted => Ok(Vec::new()),
-            Status::Pending | Status::Active | Status::Attention | Status::Failed => Ok(vec![ConnectionEvent::Revoked { reason }]),
+            Status::Pending | Status::Active | Status::Attention | Status::Failed => {
+                Ok(vec![ConnectionEvent::Revoked { reason }])
+            }
         }
     }
 
@@ -292,6 +450,10 @@ impl Connection {
 
     fn next_version(&self, credential: &SealedRef) -> Result<(), ConnectionError> {
         let expected = self.credential_version + 1;
-        if credential.version == expected { Ok(()) } else { Err(ConnectionError::StaleVersion { expected }) }
+        if credential.version == expected {
+            Ok(())
+        } else {
+            Err(ConnectionError::StaleVersion { expected })
+        }
     }
 }

@@ -84,7 +84,10 @@ const GRANT_GONE: &[(&str, AttentionReason)] = &[
     ("interaction_required", AttentionReason::RefreshTokenInvalid),
     ("login_required", AttentionReason::RefreshTokenInvalid),
     ("consent_required", AttentionReason::RefreshTokenInvalid),
-    ("account_selection_required", AttentionReason::RefreshTokenInvalid),
+    (
+        "account_selection_required",
+        AttentionReason::RefreshTokenInvalid,
+    ),
     ("access_denied", AttentionReason::ProviderRevoked),
 ];
 

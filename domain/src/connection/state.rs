@@ -173,14 +173,24 @@ impl Connection {
     pub(super) fn fold(&mut self, event: &ConnectionEvent) {
         match event {
             ConnectionEvent::Requested { .. } => self.on_requested(event),
-            ConnectionEvent::ConsentReturned { state_digest, deadline_ms } => {
+            ConnectionEvent::ConsentReturned {
+                state_digest,
+                deadline_ms,
+            } => {
                 if let Some(pending) = &mut self.pending {
                     pending.returned = Some(*deadline_ms);
                 }
                 self.spent_state = Some(state_digest.clone());
                 self.unsettled_state = Some(state_digest.clone());
             }
-            ConnectionEvent::Activated { credential, scopes, expires_at, account, refreshable, provider_epoch } => {
+            ConnectionEvent::Activated {
+                credential,
+                scopes,
+                expires_at,
+                account,
+                refreshable,
+                provider_epoch,
+            } => {
                 self.scopes.clone_from(scopes);
                 self.on_connected(CredentialState {
                     sealed: credential.clone(),
@@ -191,7 +201,11 @@ impl Connection {
                     attempt: self.refresh.attempts,
                 });
             }
-            ConnectionEvent::CredentialCaptured { state_digest, credential, provider_epoch } => {
+            ConnectionEvent::CredentialCaptured {
+                state_digest,
+                credential,
+                provider_epoch,
+            } => {
                 self.spent_state = Some(state_digest.clone());
                 self.on_connected(CredentialState {
                     sealed: credential.clone(),
@@ -204,17 +218,38 @@ impl Connection {
             }
             ConnectionEvent::Failed { reason, .. } => self.on_failed(*reason),
             ConnectionEvent::Expired {} => self.on_expired(),
-            ConnectionEvent::RefreshStarted { attempt, credential_version, repeat, .. } => {
+            ConnectionEvent::RefreshStarted {
+                attempt,
+                credential_version,
+                repeat,
+                ..
+            } => {
                 // A claim that is still held was taken over: nobody knows what became of it.
                 self.refresh.unknown = self.refresh.claim.take().or(self.refresh.unknown);
                 self.refresh.attempts = *attempt;
-                self.refresh.claim = Some(Claim { attempt: *attempt, repeat: *repeat, credential_version: *credential_version });
+                self.refresh.claim = Some(Claim {
+                    attempt: *attempt,
+                    repeat: *repeat,
+                    credential_version: *credential_version,
+                });
             }
-            ConnectionEvent::Refreshed { attempt, credential, scopes, expires_at, rotated } => {
+            ConnectionEvent::Refreshed {
+                attempt,
+                credential,
+                scopes,
+                expires_at,
+                rotated,
+            } => {
                 self.scopes.clone_from(scopes);
                 self.on_refreshed(*attempt, credential, *expires_at, *rotated);
             }
-            ConnectionEvent::RefreshFailed { attempt, outcome, error, http_status, retry_after_seconds } => {
+            ConnectionEvent::RefreshFailed {
+                attempt,
+                outcome,
+                error,
+                http_status,
+                retry_after_seconds,
+            } => {
                 self.on_refresh_failed(*attempt, *outcome);
                 self.refresh.last_failure = Some(LastFailure {
                     attempt: *attempt,
@@ -240,7 +275,19 @@ impl Connection {
     }
 
     fn on_requested(&mut self, event: &ConnectionEvent) {
-        let ConnectionEvent::Requested { workspace_id, provider_id, provider_name, auth_type, consent, scopes, return_url, metadata, state_digest, expires_at, .. } = event
+        let ConnectionEvent::Requested {
+            workspace_id,
+            provider_id,
+            provider_name,
+            auth_type,
+            consent,
+            scopes,
+            return_url,
+            metadata,
+            state_digest,
+            expires_at,
+            ..
+        } = event
         else {
             return;
         };
@@ -280,14 +327,25 @@ impl Connection {
     }
 
     fn on_failed(&mut self, reason: FailureReason) {
-        self.spent_state = self.pending.take().map(|pending| pending.state_digest).or_else(|| self.spent_state.take());
+        self.spent_state = self
+            .pending
+            .take()
+            .map(|pending| pending.state_digest)
+            .or_else(|| self.spent_state.take());
         self.unsettled_state = None;
         self.fail_first_consent(reason.as_str());
     }
 
     fn on_expired(&mut self) {
-        let exchange_lost = self.pending.take().is_some_and(|pending| pending.returned.is_some());
-        self.fail_first_consent(if exchange_lost { FailureReason::ExchangeOutcomeUnknown.as_str() } else { "pending_expired" });
+        let exchange_lost = self
+            .pending
+            .take()
+            .is_some_and(|pending| pending.returned.is_some());
+        self.fail_first_consent(if exchange_lost {
+            FailureReason::ExchangeOutcomeUnknown.as_str()
+        } else {
+            "pending_expired"
+        });
     }
 
     /// While reconnecting, the old credential keeps serving.
@@ -298,7 +356,13 @@ impl Connection {
         }
     }
 
-    fn on_refreshed(&mut self, attempt: u64, sealed: &SealedRef, expires_at: Option<Timestamp>, rotated: bool) {
+    fn on_refreshed(
+        &mut self,
+        attempt: u64,
+        sealed: &SealedRef,
+        expires_at: Option<Timestamp>,
+        rotated: bool,
+    ) {
         if let Some(credential) = &mut self.credential {
             credential.sealed = sealed.clone();
             credential.expires_at = expires_at;
@@ -309,7 +373,10 @@ impl Connection {
         self.reason = None;
         self.attention = None;
         self.refresh.claim = self.refresh.claim.filter(|claim| claim.attempt > attempt);
-        self.refresh.unknown = self.refresh.unknown.filter(|unknown| unknown.attempt > attempt);
+        self.refresh.unknown = self
+            .refresh
+            .unknown
+            .filter(|unknown| unknown.attempt > attempt);
         self.refresh.ever_rotated |= rotated;
         self.refresh.failures = 0;
         self.refresh.last_failure = None;

@@ -9,8 +9,8 @@ mod table;
 use uuid::Uuid;
 
 use super::{
-    AttentionReason, Connection, ConnectionCommand as Command, ConnectionError as Error, ConnectionEvent as Event, ConsentKind, FailureReason, Outcome, RefreshFailure,
-    Rotation,
+    AttentionReason, Connection, ConnectionCommand as Command, ConnectionError as Error,
+    ConnectionEvent as Event, ConsentKind, FailureReason, Outcome, RefreshFailure, Rotation,
 };
 use crate::decider::Decider;
 use crate::provider::{AuthType, ProviderId};
@@ -29,7 +29,9 @@ const EXCHANGE_MS: u64 = 20_000;
 /// The state that these events fold to.
 fn given(events: &[Event]) -> Connection {
     let mut connection = Connection::default();
-    events.iter().for_each(|event| connection.evolve(event));
+    for event in events {
+        connection.evolve(event);
+    }
     connection
 }
 
@@ -38,8 +40,12 @@ fn after(commands: impl IntoIterator<Item = Command>) -> Connection {
     let mut connection = Connection::default();
     for command in commands {
         let told = format!("{command:?}");
-        let events = connection.decide(command).unwrap_or_else(|error| panic!("{told}: {error}"));
-        events.iter().for_each(|event| connection.evolve(event));
+        let events = connection
+            .decide(command)
+            .unwrap_or_else(|error| panic!("{told}: {error}"));
+        for event in &events {
+            connection.evolve(event);
+        }
     }
     connection
 }
@@ -48,12 +54,18 @@ fn after(commands: impl IntoIterator<Item = Command>) -> Connection {
 fn then(connection: &Connection, command: Command) -> Connection {
     let mut connection = connection.clone();
     let events = connection.decide(command).unwrap();
-    events.iter().for_each(|event| connection.evolve(event));
+    for event in &events {
+        connection.evolve(event);
+    }
     connection
 }
 
 fn sealed(version: u32) -> SealedRef {
-    SealedRef { digest: format!("{version:064x}"), key_id: KeyId::default(), version }
+    SealedRef {
+        digest: format!("{version:064x}"),
+        key_id: KeyId::default(),
+        version,
+    }
 }
 
 fn provider_id() -> ProviderId {
@@ -81,7 +93,11 @@ fn request(state: &str, consent: ConsentKind) -> Command {
 }
 
 fn accept(state: &str) -> Command {
-    Command::AcceptCallback { state_digest: state.into(), now: NOW, exchange_within_ms: EXCHANGE_MS }
+    Command::AcceptCallback {
+        state_digest: state.into(),
+        now: NOW,
+        exchange_within_ms: EXCHANGE_MS,
+    }
 }
 
 /// Completes with a refreshable credential of this version, of the account `ada`.
@@ -102,27 +118,60 @@ fn complete_as(state: &str, version: u32, account: Option<&str>) -> Command {
 }
 
 fn capture(state: &str, version: u32) -> Command {
-    Command::CaptureCredential { state_digest: state.into(), now: NOW, credential: sealed(version), provider_epoch: EPOCH }
+    Command::CaptureCredential {
+        state_digest: state.into(),
+        now: NOW,
+        credential: sealed(version),
+        provider_epoch: EPOCH,
+    }
 }
 
 fn fail(state: &str, reason: FailureReason) -> Command {
-    Command::Fail { state_digest: state.into(), reason, error: Some("code".into()), now: NOW }
+    Command::Fail {
+        state_digest: state.into(),
+        reason,
+        error: Some("code".into()),
+        now: NOW,
+    }
 }
 
 fn claim(rotation: Rotation, takeover: Option<u64>) -> Command {
-    Command::ClaimRefresh { forced: false, deadline_ms: DEADLINE_MS, takeover, rotation, provider_epoch: EPOCH }
+    Command::ClaimRefresh {
+        forced: false,
+        deadline_ms: DEADLINE_MS,
+        takeover,
+        rotation,
+        provider_epoch: EPOCH,
+    }
 }
 
 fn refreshed(attempt: u64, version: u32) -> Command {
-    Command::RecordRefresh { attempt, credential: sealed(version), scopes: vec!["read".into()], expires_at: Some(LAPSES), rotated: false }
+    Command::RecordRefresh {
+        attempt,
+        credential: sealed(version),
+        scopes: vec!["read".into()],
+        expires_at: Some(LAPSES),
+        rotated: false,
+    }
 }
 
 fn rotated(attempt: u64, version: u32) -> Command {
-    Command::RecordRefresh { attempt, credential: sealed(version), scopes: vec!["read".into()], expires_at: Some(LAPSES), rotated: true }
+    Command::RecordRefresh {
+        attempt,
+        credential: sealed(version),
+        scopes: vec!["read".into()],
+        expires_at: Some(LAPSES),
+        rotated: true,
+    }
 }
 
 fn failed(attempt: u64, outcome: Outcome, error: &str) -> Command {
-    let failure = RefreshFailure { outcome, error: error.into(), http_status: None, retry_after_seconds: None };
+    let failure = RefreshFailure {
+        outcome,
+        error: error.into(),
+        http_status: None,
+        retry_after_seconds: None,
+    };
     Command::RecordRefreshFailure { attempt, failure }
 }
 
@@ -135,7 +184,11 @@ fn exchanging() -> Connection {
 }
 
 fn active() -> Connection {
-    after([request("s1", ConsentKind::Oauth2), accept("s1"), complete("s1", 1)])
+    after([
+        request("s1", ConsentKind::Oauth2),
+        accept("s1"),
+        complete("s1", 1),
+    ])
 }
 
 fn captured() -> Connection {
@@ -164,5 +217,10 @@ fn deleted() -> Connection {
 
 /// The stored names of the events a command causes.
 fn names(decision: &Result<Vec<Event>, Error>) -> Vec<&'static str> {
-    decision.as_ref().unwrap().iter().map(Event::stored_name).collect()
+    decision
+        .as_ref()
+        .unwrap()
+        .iter()
+        .map(Event::stored_name)
+        .collect()
 }

@@ -38,7 +38,11 @@ pub enum ProviderEvent {
 }
 
 /// The stored names.
-pub const EVENT_TYPES: &[&str] = &["provider.registered", "provider.updated", "provider.deleted"];
+pub const EVENT_TYPES: &[&str] = &[
+    "provider.registered",
+    "provider.updated",
+    "provider.deleted",
+];
 
 impl ProviderEvent {
     /// The name it is stored under; frozen.

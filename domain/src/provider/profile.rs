@@ -7,7 +7,9 @@ use url::Url;
 use crate::connection::Rotation;
 
 /// How a provider's accounts are authenticated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthType {
     /// OAuth 2.0 or `OpenID` Connect, by the user's consent.
@@ -104,7 +106,9 @@ pub struct ProviderProfile {
 }
 
 /// On the wire, `null` clears a field.
-fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
@@ -129,7 +133,10 @@ impl ProviderProfile {
     /// `params.revocation_endpoint` (RFC 7009).
     #[must_use]
     pub fn revocation_endpoint(&self) -> Option<&str> {
-        self.params.get("revocation_endpoint").and_then(Value::as_str).filter(|url| !url.is_empty())
+        self.params
+            .get("revocation_endpoint")
+            .and_then(Value::as_str)
+            .filter(|url| !url.is_empty())
     }
 
     /// The URLs that this program itself calls or sends users to, and which are given: each with
@@ -142,15 +149,23 @@ impl ProviderProfile {
             ("issuer", present(self.issuer.as_ref())),
             ("params.revocation_endpoint", self.revocation_endpoint()),
         ];
-        fields.into_iter().filter_map(|(field, url)| Some((field, url?))).collect()
+        fields
+            .into_iter()
+            .filter_map(|(field, url)| Some((field, url?)))
+            .collect()
     }
 
     /// Whom it entrusts with secrets and tokens: the field, and the scheme, host and port of its
     /// URL, as `https://accounts.example.test`.
     #[must_use]
     pub fn upstream_hosts(&self) -> Vec<(&'static str, String)> {
-        let entrusted = self.urls().into_iter().filter(|(field, _)| *field != "auth_url");
-        entrusted.filter_map(|(field, url)| Some((field, origin(url)?))).collect()
+        let entrusted = self
+            .urls()
+            .into_iter()
+            .filter(|(field, _)| *field != "auth_url");
+        entrusted
+            .filter_map(|(field, url)| Some((field, origin(url)?)))
+            .collect()
     }
 
     /// The first field of `next` that entrusts a host which this profile does not. A caller who
@@ -159,7 +174,10 @@ impl ProviderProfile {
     pub fn changed_host(&self, next: &Self) -> Option<&'static str> {
         let trusted = self.upstream_hosts();
         let is_trusted = |host: &String| trusted.iter().any(|(_, known)| known == host);
-        next.upstream_hosts().into_iter().find(|(_, host)| !is_trusted(host)).map(|(field, _)| field)
+        next.upstream_hosts()
+            .into_iter()
+            .find(|(_, host)| !is_trusted(host))
+            .map(|(field, _)| field)
     }
 
     /// The names of the fields in which `next` differs.
@@ -169,7 +187,12 @@ impl ProviderProfile {
             Ok(_) | Err(_) => Map::new(),
         };
         let (old, new): (Map<_, _>, Map<_, _>) = (fields(self), fields(next));
-        let mut changed: Vec<String> = old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name)).cloned().collect();
+        let mut changed: Vec<String> = old
+            .keys()
+            .chain(new.keys())
+            .filter(|name| old.get(*name) != new.get(*name))
+            .cloned()
+            .collect();
         changed.sort_unstable();
         changed.dedup();
         changed
@@ -183,4 +206,115 @@ pub(super) fn present(text: Option<&String>) -> Option<&str> {
 
 fn origin(url: &str) -> Option<String> {
     Some(Url::parse(url).ok()?.origin().ascii_serialization())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(value: Value) -> ProviderProfile {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn named(name: &str) -> ProviderProfile {
+        ProviderProfile {
+            name: name.to_owned(),
+            ..ProviderProfile::default()
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_what_is_returned() {
+        let full = json!({
+            "name": "Example", "description": "", "category": "c", "auth_type": "header", "auth_header": "X-Key", "client_id": "c", "auth_url": "https://a.test",
+            "token_url": "https://t.test", "issuer": "https://i.test", "enable_discovery": false, "scopes": ["a", "b"], "api_base_url": "https://b.test",
+            "user_info_endpoint": "/me", "params": {"n": 1.5, "o": {"z": [null], "a": true}}, "has_client_secret": false,
+        });
+        assert_eq!(serde_json::to_value(read(full.clone())).unwrap(), full);
+    }
+
+    #[test]
+    fn absent_and_null_fields_have_their_defaults() {
+        let null = json!({"name": "x", "auth_type": null, "client_id": null, "enable_discovery": null, "scopes": null, "params": null, "unknown": 1});
+        assert_eq!(read(null), read(json!({"name": "x"})));
+        let stored = json!({"name": "x", "auth_type": "oauth2", "enable_discovery": false, "scopes": [], "params": {}, "has_client_secret": false});
+        assert_eq!(serde_json::to_value(named("x")).unwrap(), stored);
+    }
+
+    #[test]
+    fn an_auth_type_is_written_as_it_is_read() {
+        for name in [
+            "oauth2",
+            "saml",
+            "api_key",
+            "header",
+            "query_param",
+            "basic_auth",
+            "hmac_payload",
+            "aws_sigv4",
+            "path",
+        ] {
+            let auth_type: AuthType = serde_json::from_value(json!(name)).unwrap();
+            assert_eq!(
+                (auth_type.as_str(), serde_json::to_value(auth_type).unwrap()),
+                (name, json!(name))
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_the_same_without_regard_to_case_and_blanks_around() {
+        for (one, other) in [
+            ("Google", " gOOGLE "),
+            ("ΣΊΣΥΦΟΣ", "σίσυφος"),
+            ("Straße", "STRASSE"),
+            ("é", "É"),
+        ] {
+            assert_eq!(named(one).name_key(), named(other).name_key());
+        }
+        assert_ne!(named("google").name_key(), named("google 2").name_key());
+    }
+
+    #[test]
+    fn rotation_is_found_out_unless_it_is_said() {
+        for (params, rotation) in [
+            (json!({}), Rotation::Auto),
+            (json!({"refresh_rotation": "auto"}), Rotation::Auto),
+            (json!({"refresh_rotation": "always"}), Rotation::Always),
+            (json!({"refresh_rotation": "never"}), Rotation::Never),
+        ] {
+            assert_eq!(read(json!({"params": params})).rotation(), rotation);
+        }
+    }
+
+    #[test]
+    fn the_hosts_that_are_sent_secrets_are_known() {
+        let profile = read(json!({
+            "auth_url": "https://a.test/", "token_url": "https://T.test:443/token", "issuer": "http://i.test:8080", "params": {"revocation_endpoint": "https://r.test/x"},
+        }));
+        let hosts = [
+            ("token_url", "https://t.test"),
+            ("issuer", "http://i.test:8080"),
+            ("params.revocation_endpoint", "https://r.test"),
+        ];
+        assert_eq!(
+            profile.upstream_hosts(),
+            hosts.map(|(field, host)| (field, host.to_owned()))
+        );
+        assert_eq!(
+            profile.urls().first(),
+            Some(&("auth_url", "https://a.test/"))
+        );
+        assert_eq!(named("x").urls(), []);
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_and_its_cases_have_one_key(name in "\\PC{1,12}") {
+            prop_assert_eq!(named(&name).name_key(), named(&name.to_uppercase()).name_key());
+        }
+    }
 }

@@ -53,7 +53,10 @@ impl ProviderSecrets {
     #[must_use]
     pub fn to_plaintext(&self) -> Zeroizing<Vec<u8>> {
         let client_secret = self.client_secret.as_ref().map(Secret::expose);
-        to_secret_json(&Sealed { client_secret, params: self.params.expose() })
+        to_secret_json(&Sealed {
+            client_secret,
+            params: self.params.expose(),
+        })
     }
 
     /// The secrets in an opened plaintext.
@@ -62,7 +65,10 @@ impl ProviderSecrets {
     /// [`InvalidPlaintext`], which tells nothing of what it holds.
     pub fn from_plaintext(plaintext: &[u8]) -> Result<Self, InvalidPlaintext> {
         let opened: Opened = serde_json::from_slice(plaintext).map_err(|_| InvalidPlaintext)?;
-        Ok(Self { client_secret: opened.client_secret, params: opened.params })
+        Ok(Self {
+            client_secret: opened.client_secret,
+            params: opened.params,
+        })
     }
 }
 
@@ -119,14 +125,16 @@ fn split_value(value: &mut Value, place: &str, secrets: &mut Map<String, Value>)
 }
 
 fn take_secret(value: &mut Value, place: String, secrets: &mut Map<String, Value>) {
-    if !value.is_null() && value != MASK {
+    if !value.is_null() && value != "" && value != MASK {
         secrets.insert(place, std::mem::replace(value, MASK.into()));
     }
 }
 
 /// Whether a member of `params` by this name holds a secret.
 pub(crate) fn is_secret(name: &str) -> bool {
-    SECRET_PARAMS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
+    SECRET_PARAMS
+        .iter()
+        .any(|secret| name.eq_ignore_ascii_case(secret))
 }
 
 /// `params` in clear: the secrets in their places again. Whole, it is a secret.

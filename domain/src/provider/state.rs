@@ -42,13 +42,22 @@ pub struct Provider {
 impl Provider {
     pub(super) fn fold(&mut self, event: &ProviderEvent) {
         match event {
-            ProviderEvent::Registered { profile, secret, epoch } => {
+            ProviderEvent::Registered {
+                profile,
+                secret,
+                epoch,
+            } => {
                 self.status = Status::Registered;
                 self.profile.clone_from(profile);
                 self.epoch = *epoch;
                 self.hold(secret.as_ref());
             }
-            ProviderEvent::Updated { profile, secret, epoch, changed: _ } => {
+            ProviderEvent::Updated {
+                profile,
+                secret,
+                epoch,
+                changed: _,
+            } => {
                 self.profile.clone_from(profile);
                 self.epoch = *epoch;
                 match secret {

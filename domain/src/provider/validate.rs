@@ -25,15 +25,27 @@ impl ProviderProfile {
             AuthType::Saml => broken("auth_type", "`saml` is reserved"),
             AuthType::Oauth2 => self.validate_oauth2(has_client_secret),
             AuthType::ApiKey | AuthType::Header => self.validate_header_name(),
-            AuthType::QueryParam | AuthType::BasicAuth | AuthType::HmacPayload | AuthType::AwsSigv4 | AuthType::Path => Ok(()),
+            AuthType::QueryParam
+            | AuthType::BasicAuth
+            | AuthType::HmacPayload
+            | AuthType::AwsSigv4
+            | AuthType::Path => Ok(()),
         }
     }
 
     fn validate_name(&self) -> Validity {
         let name = self.name.trim();
         rule(!name.is_empty(), "name", "must not be empty")?;
-        rule(name.chars().count() <= NAME_LENGTH, "name", "must not be longer than 64 characters")?;
-        rule(!name.contains(|c: char| c.is_control() || c == '/'), "name", "must not hold control characters or `/`")
+        rule(
+            name.chars().count() <= NAME_LENGTH,
+            "name",
+            "must not be longer than 64 characters",
+        )?;
+        rule(
+            !name.contains(|c: char| c.is_control() || c == '/'),
+            "name",
+            "must not hold control characters or `/`",
+        )
     }
 
     fn validate_urls(&self) -> Validity {
@@ -45,7 +57,9 @@ impl ProviderProfile {
         }
         // It may be a path below `api_base_url`.
         match present(self.user_info_endpoint.as_ref()) {
-            Some(url) if !url.starts_with('/') => validate_url("user_info_endpoint", &fill_template(url)),
+            Some(url) if !url.starts_with('/') => {
+                validate_url("user_info_endpoint", &fill_template(url))
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -54,9 +68,15 @@ impl ProviderProfile {
         for (name, value) in &self.params {
             match (name.as_str(), value) {
                 (_, Value::Null) => {}
-                ("revocation_endpoint", value) => rule(value.is_string(), "params.revocation_endpoint", NOT_A_URL)?,
+                ("revocation_endpoint", value) => {
+                    rule(value.is_string(), "params.revocation_endpoint", NOT_A_URL)?;
+                }
                 ("refresh_rotation", value) => validate_rotation(value)?,
-                ("credential_schema", value) => rule(value.is_object(), "params.credential_schema", "must be a JSON Schema in an object")?,
+                ("credential_schema", value) => rule(
+                    value.is_object(),
+                    "params.credential_schema",
+                    "must be a JSON Schema in an object",
+                )?,
                 ("auth_strategy", value) => validate_strategy(value)?,
                 _ => {}
             }
@@ -68,23 +88,58 @@ impl ProviderProfile {
         let needs_secret = match present(self.auth_header.as_ref()) {
             None | Some("client_secret_post" | "client_secret_basic") => true,
             Some("none") => false,
-            Some("private_key_jwt") => return broken("auth_header", "`private_key_jwt` is not supported yet"),
-            Some(_) => return broken("auth_header", "must be `client_secret_post`, `client_secret_basic` or `none`"),
+            Some("private_key_jwt") => {
+                return broken("auth_header", "`private_key_jwt` is not supported yet");
+            }
+            Some(_) => {
+                return broken(
+                    "auth_header",
+                    "must be `client_secret_post`, `client_secret_basic` or `none`",
+                );
+            }
         };
-        rule(present(self.client_id.as_ref()).is_some(), "client_id", "is required for `oauth2`")?;
-        rule(has_client_secret || !needs_secret, "client_secret", "is required for `oauth2` unless `auth_header` is `none`")?;
+        rule(
+            present(self.client_id.as_ref()).is_some(),
+            "client_id",
+            "is required for `oauth2`",
+        )?;
+        rule(
+            has_client_secret || !needs_secret,
+            "client_secret",
+            "is required for `oauth2` unless `auth_header` is `none`",
+        )?;
         if self.enable_discovery && present(self.issuer.as_ref()).is_some() {
             return Ok(());
         }
         let message = "is required for `oauth2` without an `issuer` and `enable_discovery`";
-        rule(present(self.auth_url.as_ref()).is_some(), "auth_url", message)?;
-        rule(present(self.token_url.as_ref()).is_some(), "token_url", message)
+        rule(
+            present(self.auth_url.as_ref()).is_some(),
+            "auth_url",
+            message,
+        )?;
+        rule(
+            present(self.token_url.as_ref()).is_some(),
+            "token_url",
+            message,
+        )
     }
 
     fn validate_header_name(&self) -> Validity {
-        let named = self.params.get("header_name").and_then(Value::as_str).unwrap_or_default();
-        rule(is_token(named), "params.header_name", "must be the name of a header")?;
-        rule(is_token(self.auth_header.as_deref().unwrap_or_default()), "auth_header", "must be the name of a header")
+        let named = self
+            .params
+            .get("header_name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        rule(
+            is_token(named),
+            "params.header_name",
+            "must be the name of a header",
+        )?;
+        rule(
+            is_token(self.auth_header.as_deref().unwrap_or_default()),
+            "auth_header",
+            "must be the name of a header",
+        )
     }
 }
 
@@ -92,11 +147,26 @@ const NOT_A_URL: &str = "must be an absolute http or https URL without a user or
 
 fn validate_url(field: &'static str, url: &str) -> Validity {
     let accepted = Url::parse(url).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty() && url.password().is_none() && url.fragment().is_none()
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.fragment().is_none()
     });
     // The parser forgives `https:host`, backslashes and blanks; other readers of the URL may not.
-    let literal = url.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://")) || url.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("http://"));
-    rule(accepted && literal && !url.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\'), field, NOT_A_URL)
+    let literal = url
+        .get(..8)
+        .is_some_and(|start| start.eq_ignore_ascii_case("https://"))
+        || url
+            .get(..7)
+            .is_some_and(|start| start.eq_ignore_ascii_case("http://"));
+    rule(
+        accepted
+            && literal
+            && !url.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\'),
+        field,
+        NOT_A_URL,
+    )
 }
 
 /// A template with each `{placeholder}` replaced by a letter.
@@ -115,27 +185,52 @@ fn fill_template(template: &str) -> String {
 
 fn validate_rotation(value: &Value) -> Validity {
     let known = matches!(value.as_str(), Some("auto" | "always" | "never"));
-    rule(known, "params.refresh_rotation", "must be `auto`, `always` or `never`")
+    rule(
+        known,
+        "params.refresh_rotation",
+        "must be `auto`, `always` or `never`",
+    )
 }
 
 fn validate_strategy(value: &Value) -> Validity {
-    let named = value.get("type").and_then(Value::as_str).is_some_and(|kind| !kind.is_empty());
-    rule(named, "params.auth_strategy", "must be an object with a `type`")?;
-    let configured = value.get("config").is_none_or(|config| config.is_object() || config.is_null());
-    rule(configured, "params.auth_strategy", "must have an object as its `config`")
+    let named = value
+        .get("type")
+        .and_then(Value::as_str)
+        .is_some_and(|kind| !kind.is_empty());
+    rule(
+        named,
+        "params.auth_strategy",
+        "must be an object with a `type`",
+    )?;
+    let configured = value
+        .get("config")
+        .is_none_or(|config| config.is_object() || config.is_null());
+    rule(
+        configured,
+        "params.auth_strategy",
+        "must have an object as its `config`",
+    )
 }
 
 /// Whether it has the characters of an HTTP field name (RFC 9110, section 5.1); it may be empty.
 fn is_token(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 const fn broken(field: &'static str, message: &'static str) -> Validity {
-    Err(InvalidProfile { field: Cow::Borrowed(field), message: Cow::Borrowed(message) })
+    Err(InvalidProfile {
+        field: Cow::Borrowed(field),
+        message: Cow::Borrowed(message),
+    })
 }
 
 const fn rule(holds: bool, field: &'static str, message: &'static str) -> Validity {
-    if holds { Ok(()) } else { broken(field, message) }
+    if holds {
+        Ok(())
+    } else {
+        broken(field, message)
+    }
 }
 
 #[cfg(test)]

@@ -14,20 +14,44 @@ pub(super) const KEY_LENGTH: usize = 32;
 pub(super) const NONCE_LENGTH: usize = 24;
 
 /// Nonce ‖ ciphertext ‖ tag (draft-irtf-cfrg-xchacha-03), after `prefix`.
-#[expect(clippy::expect_used, reason = "the cipher refuses only what is longer than 256 GiB")]
-pub(super) fn encrypt(key: &[u8; KEY_LENGTH], nonce: Nonce, associated: &[u8], plaintext: &[u8], prefix: &[u8]) -> Vec<u8> {
-    let Nonce(nonce) = nonce;
-    let payload = Payload { msg: plaintext, aad: associated };
-    let ciphertext = XChaCha20Poly1305::new(key.into()).encrypt(&XNonce::from(nonce), payload).expect("the plaintext fits in memory");
+#[expect(
+    clippy::expect_used,
+    reason = "the cipher refuses only what is longer than 256 GiB"
+)]
+pub(super) fn encrypt(
+    key: &[u8; KEY_LENGTH],
+    Nonce(nonce): Nonce,
+    associated: &[u8],
+    plaintext: &[u8],
+    prefix: &[u8],
+) -> Vec<u8> {
+    let payload = Payload {
+        msg: plaintext,
+        aad: associated,
+    };
+    let ciphertext = XChaCha20Poly1305::new(key.into())
+        .encrypt(&XNonce::from(nonce), payload)
+        .expect("the plaintext fits in memory");
     [prefix, &nonce, &ciphertext].concat()
 }
 
 /// The plaintext of nonce ‖ ciphertext ‖ tag.
-pub(super) fn decrypt(key: &[u8; KEY_LENGTH], associated: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealingError> {
-    let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE_LENGTH>().ok_or(SealingError::Malformed)?;
-    let payload = Payload { msg: ciphertext, aad: associated };
+pub(super) fn decrypt(
+    key: &[u8; KEY_LENGTH],
+    associated: &[u8],
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, SealingError> {
+    let (nonce, ciphertext) = sealed
+        .split_first_chunk::<NONCE_LENGTH>()
+        .ok_or(SealingError::Malformed)?;
+    let payload = Payload {
+        msg: ciphertext,
+        aad: associated,
+    };
     let plaintext = XChaCha20Poly1305::new(key.into()).decrypt(&XNonce::from(*nonce), payload);
-    plaintext.map(Zeroizing::new).map_err(|_| SealingError::NotAuthentic)
+    plaintext
+        .map(Zeroizing::new)
+        .map_err(|_| SealingError::NotAuthentic)
 }
 
 #[cfg(test)]
@@ -61,13 +85,22 @@ mod tests {
     #[test]
     fn the_published_vector_opens() {
         let sealed = unhex(&format!("{NONCE}{CIPHERTEXT}{TAG}"));
-        assert_eq!(*decrypt(&key(), &unhex(ASSOCIATED), &sealed).unwrap(), PLAINTEXT);
+        assert_eq!(
+            *decrypt(&key(), &unhex(ASSOCIATED), &sealed).unwrap(),
+            PLAINTEXT
+        );
     }
 
     #[test]
     fn other_associated_data_or_another_key_opens_nothing() {
         let sealed = unhex(&format!("{NONCE}{CIPHERTEXT}{TAG}"));
-        assert_eq!(decrypt(&key(), b"", &sealed).unwrap_err(), SealingError::NotAuthentic);
-        assert_eq!(decrypt(&[0; KEY_LENGTH], &unhex(ASSOCIATED), &sealed).unwrap_err(), SealingError::NotAuthentic);
+        assert_eq!(
+            decrypt(&key(), b"", &sealed).unwrap_err(),
+            SealingError::NotAuthentic
+        );
+        assert_eq!(
+            decrypt(&[0; KEY_LENGTH], &unhex(ASSOCIATED), &sealed).unwrap_err(),
+            SealingError::NotAuthentic
+        );
     }
 }

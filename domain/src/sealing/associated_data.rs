@@ -13,7 +13,8 @@ impl AssociatedData {
     /// One more field: its length in 8 bytes, big-endian, and its bytes.
     pub(super) fn field(mut self, bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref();
-        self.0.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+        self.0
+            .extend_from_slice(&(bytes.len() as u64).to_be_bytes());
         self.0.extend_from_slice(bytes);
         self
     }
@@ -31,18 +32,27 @@ mod tests {
     use super::*;
 
     fn encode(fields: &[String]) -> Vec<u8> {
-        fields.iter().fold(AssociatedData::new("label"), AssociatedData::field).0
+        fields
+            .iter()
+            .fold(AssociatedData::new("label"), AssociatedData::field)
+            .0
     }
 
     #[test]
     fn a_byte_that_moves_to_the_next_field_changes_the_bytes() {
-        assert_ne!(encode(&["ab".into(), "c".into()]), encode(&["a".into(), "bc".into()]));
+        assert_ne!(
+            encode(&["ab".into(), "c".into()]),
+            encode(&["a".into(), "bc".into()])
+        );
         assert_ne!(encode(&["a".into(), String::new()]), encode(&["a".into()]));
     }
 
     #[test]
     fn the_label_is_a_field() {
-        assert_eq!(AssociatedData::new("ab").field("c").0, b"\0\0\0\0\0\0\0\x02ab\0\0\0\0\0\0\0\x01c");
+        assert_eq!(
+            AssociatedData::new("ab").field("c").0,
+            b"\0\0\0\0\0\0\0\x02ab\0\0\0\0\0\0\0\x01c"
+        );
     }
 
     proptest! {

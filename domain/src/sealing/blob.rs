@@ -98,7 +98,9 @@ impl SealedBlob {
 
 impl fmt::Debug for SealedBlob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SealedBlob").field(&self.digest_hex()).finish()
+        f.debug_tuple("SealedBlob")
+            .field(&self.digest_hex())
+            .finish()
     }
 }
 
@@ -117,13 +119,22 @@ impl SealedRef {
     /// What names `blob`, sealed in `context`.
     #[must_use]
     pub fn new(blob: &SealedBlob, context: &SealingContext) -> Self {
-        Self { digest: blob.digest_hex(), key_id: context.key_id, version: context.version }
+        Self {
+            digest: blob.digest_hex(),
+            key_id: context.key_id,
+            version: context.version,
+        }
     }
 
     /// The context to open the blob in, given whose and what it is.
     #[must_use]
     pub const fn context(&self, purpose: Purpose, stream: StreamKey) -> SealingContext {
-        SealingContext { purpose, stream, key_id: self.key_id, version: self.version }
+        SealingContext {
+            purpose,
+            stream,
+            key_id: self.key_id,
+            version: self.version,
+        }
     }
 }
 
@@ -131,21 +142,43 @@ impl SealedRef {
 #[must_use]
 pub fn seal(key: &DataKey, context: &SealingContext, nonce: Nonce, plaintext: &[u8]) -> SealedBlob {
     let associated = context.associated_data();
-    SealedBlob(aead::encrypt(&key.0, nonce, associated.as_bytes(), plaintext, &[FORMAT]))
+    SealedBlob(aead::encrypt(
+        &key.0,
+        nonce,
+        associated.as_bytes(),
+        plaintext,
+        &[FORMAT],
+    ))
 }
 
 /// The plaintext that was sealed with this key for this place.
 ///
 /// # Errors
 /// [`SealingError::Malformed`] or [`SealingError::NotAuthentic`].
-pub fn open(key: &DataKey, context: &SealingContext, blob: &SealedBlob) -> Result<Zeroizing<Vec<u8>>, SealingError> {
-    let sealed = blob.0.strip_prefix(&[FORMAT]).ok_or(SealingError::Malformed)?;
+pub fn open(
+    key: &DataKey,
+    context: &SealingContext,
+    blob: &SealedBlob,
+) -> Result<Zeroizing<Vec<u8>>, SealingError> {
+    let sealed = blob
+        .0
+        .strip_prefix(&[FORMAT])
+        .ok_or(SealingError::Malformed)?;
     aead::decrypt(&key.0, context.associated_data().as_bytes(), sealed)
 }
 
 /// Lower-case hexadecimal.
 pub(super) fn hex<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> String {
-    bytes.into_iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    let halves = |byte: &u8| [byte >> 4, byte & 15];
+    let digit = |half: u8| DIGITS.get(usize::from(half));
+    bytes
+        .into_iter()
+        .flat_map(halves)
+        .filter_map(digit)
+        .collect()
 }
 
 #[cfg(test)]
@@ -181,7 +214,10 @@ mod tests {
     #[test]
     fn the_format_of_a_blob_is_frozen() {
         assert_eq!(hex(blob().as_bytes()), FROZEN);
-        assert_eq!(blob().digest_hex(), "090e77a35609ebdb5c88b65b288147212870ea3f7dc6ccc8c788b35b37bffe7b");
+        assert_eq!(
+            blob().digest_hex(),
+            "090e77a35609ebdb5c88b65b288147212870ea3f7dc6ccc8c788b35b37bffe7b"
+        );
     }
 
     #[test]
@@ -193,12 +229,29 @@ mod tests {
     #[test]
     fn what_each_purpose_is_bound_to_is_frozen() {
         let frozen = [
-            (Purpose::ConnectionId, "71b26d028ea4428ad7bf939a7ea28a3a59d35d4440fbdbfe78e6fe24acc48d73"),
-            (Purpose::Credential, "090e77a35609ebdb5c88b65b288147212870ea3f7dc6ccc8c788b35b37bffe7b"),
-            (Purpose::ProviderSecret, "3d395d62beac7e83f3f8b276c13e612b074a1a65734fd2bec2892ae33d97f298"),
+            (
+                Purpose::ConnectionId,
+                "71b26d028ea4428ad7bf939a7ea28a3a59d35d4440fbdbfe78e6fe24acc48d73",
+            ),
+            (
+                Purpose::Credential,
+                "090e77a35609ebdb5c88b65b288147212870ea3f7dc6ccc8c788b35b37bffe7b",
+            ),
+            (
+                Purpose::ProviderSecret,
+                "3d395d62beac7e83f3f8b276c13e612b074a1a65734fd2bec2892ae33d97f298",
+            ),
         ];
         for (purpose, digest) in frozen {
-            let blob = seal(&key(), &SealingContext { purpose, ..context() }, Nonce([0x33; 24]), PLAINTEXT);
+            let blob = seal(
+                &key(),
+                &SealingContext {
+                    purpose,
+                    ..context()
+                },
+                Nonce([0x33; 24]),
+                PLAINTEXT,
+            );
             assert_eq!(blob.digest_hex(), digest, "{purpose:?}");
         }
     }
@@ -210,7 +263,11 @@ mod tests {
                 let mut bytes = blob().into_bytes();
                 bytes[index] ^= 1 << bit;
                 let error = open(&key(), &context(), &SealedBlob::from_bytes(bytes)).unwrap_err();
-                let expected = if index == 0 { SealingError::Malformed } else { SealingError::NotAuthentic };
+                let expected = if index == 0 {
+                    SealingError::Malformed
+                } else {
+                    SealingError::NotAuthentic
+                };
                 assert_eq!(error, expected, "byte {index}, bit {bit}");
             }
         }
@@ -223,61 +280,111 @@ mod tests {
             assert!(open(&key(), &context(), &cut).is_err(), "{length} bytes");
         }
         let longer = SealedBlob::from_bytes([blob().as_bytes(), b"\0"].concat());
-        assert_eq!(open(&key(), &context(), &longer).unwrap_err(), SealingError::NotAuthentic);
+        assert_eq!(
+            open(&key(), &context(), &longer).unwrap_err(),
+            SealingError::NotAuthentic
+        );
     }
 
     #[test]
     fn a_blob_opens_in_no_other_context() {
-        let stream = |stream_type: &str, id: &str| SealingContext { stream: StreamKey::new(stream_type, id), ..context() };
+        let stream = |stream_type: &str, id: &str| SealingContext {
+            stream: StreamKey::new(stream_type, id),
+            ..context()
+        };
         let others = [
-            SealingContext { purpose: Purpose::ConnectionId, ..context() },
-            SealingContext { purpose: Purpose::ProviderSecret, ..context() },
+            SealingContext {
+                purpose: Purpose::ConnectionId,
+                ..context()
+            },
+            SealingContext {
+                purpose: Purpose::ProviderSecret,
+                ..context()
+            },
             stream("provider", "c0ffee"),
             stream("connection", "c0ffe"),
             stream("connectionc", "0ffee"),
             stream("c0ffee", "connection"),
-            SealingContext { key_id: KeyId::default(), ..context() },
-            SealingContext { version: 2, ..context() },
-            SealingContext { version: 4, ..context() },
+            SealingContext {
+                key_id: KeyId::default(),
+                ..context()
+            },
+            SealingContext {
+                version: 2,
+                ..context()
+            },
+            SealingContext {
+                version: 4,
+                ..context()
+            },
         ];
         for other in others {
-            assert_eq!(open(&key(), &other, &blob()).unwrap_err(), SealingError::NotAuthentic, "{other:?}");
+            assert_eq!(
+                open(&key(), &other, &blob()).unwrap_err(),
+                SealingError::NotAuthentic,
+                "{other:?}"
+            );
         }
     }
 
     #[test]
     fn a_blob_opens_with_no_other_key() {
         let other = DataKey::from_bytes([0x23; 32]);
-        assert_eq!(open(&other, &context(), &blob()).unwrap_err(), SealingError::NotAuthentic);
+        assert_eq!(
+            open(&other, &context(), &blob()).unwrap_err(),
+            SealingError::NotAuthentic
+        );
     }
 
     #[test]
     fn a_wrapped_key_is_no_blob_of_the_same_key() {
         // Even if one key were used for both, what each is bound to keeps them apart.
         let kek = crate::sealing::KeyEncryptionKey::from_bytes([0x22; 32]);
-        let wrapped = crate::sealing::wrap(&kek, &key(), context().key_id, &context().stream, Nonce([0; 24]));
+        let wrapped = crate::sealing::wrap(
+            &kek,
+            &key(),
+            context().key_id,
+            &context().stream,
+            Nonce([0; 24]),
+        );
         let posing = SealedBlob::from_bytes([&[FORMAT], wrapped.bytes.as_slice()].concat());
-        assert_eq!(open(&key(), &context(), &posing).unwrap_err(), SealingError::NotAuthentic);
+        assert_eq!(
+            open(&key(), &context(), &posing).unwrap_err(),
+            SealingError::NotAuthentic
+        );
     }
 
     #[test]
     fn a_reference_names_the_blob_and_gives_its_context_back() {
         let reference = SealedRef::new(&blob(), &context());
         assert_eq!(reference.digest, hex(&Sha256::digest(blob().as_bytes())));
-        assert_eq!(reference.context(Purpose::Credential, context().stream), context());
+        assert_eq!(
+            reference.context(Purpose::Credential, context().stream),
+            context()
+        );
     }
 
     #[test]
     fn the_stored_form_of_a_reference_is_frozen() {
-        let reference = SealedRef { digest: "ab".repeat(32), key_id: context().key_id, version: 3 };
-        let json = format!(r#"{{"digest":"{}","key_id":"01923a4b-5c6d-4e7f-8091-a2b3c4d5e6f7","version":3}}"#, "ab".repeat(32));
+        let reference = SealedRef {
+            digest: "ab".repeat(32),
+            key_id: context().key_id,
+            version: 3,
+        };
+        let json = format!(
+            r#"{{"digest":"{}","key_id":"01923a4b-5c6d-4e7f-8091-a2b3c4d5e6f7","version":3}}"#,
+            "ab".repeat(32)
+        );
         assert_eq!(serde_json::to_string(&reference).unwrap(), json);
         assert_eq!(serde_json::from_str::<SealedRef>(&json).unwrap(), reference);
     }
 
     #[test]
     fn debug_names_a_blob_by_its_digest() {
-        assert_eq!(format!("{:?}", blob()), format!("SealedBlob({:?})", blob().digest_hex()));
+        assert_eq!(
+            format!("{:?}", blob()),
+            format!("SealedBlob({:?})", blob().digest_hex())
+        );
     }
 
     proptest! {

@@ -33,7 +33,10 @@ impl KeyEncryptionKey {
     /// SHA-256 over `nexus kek id v1` and the key.
     #[must_use]
     pub fn id(&self) -> String {
-        let hash = Sha256::new().chain_update(b"nexus kek id v1").chain_update(*self.0).finalize();
+        let hash = Sha256::new()
+            .chain_update(b"nexus kek id v1")
+            .chain_update(*self.0)
+            .finalize();
         blob::hex(hash.iter().take(8))
     }
 }
@@ -78,10 +81,21 @@ pub struct WrappedKey {
 
 /// Wraps a data key, bound to its id and its stream.
 #[must_use]
-pub fn wrap(kek: &KeyEncryptionKey, key: &DataKey, key_id: KeyId, stream: &StreamKey, nonce: Nonce) -> WrappedKey {
+pub fn wrap(
+    kek: &KeyEncryptionKey,
+    key: &DataKey,
+    key_id: KeyId,
+    stream: &StreamKey,
+    nonce: Nonce,
+) -> WrappedKey {
     let associated = associated_data(key_id, stream);
     let bytes = aead::encrypt(&kek.0, nonce, associated.as_bytes(), &*key.0, &[]);
-    WrappedKey { key_id, stream: stream.clone(), kek_id: kek.id(), bytes }
+    WrappedKey {
+        key_id,
+        stream: stream.clone(),
+        kek_id: kek.id(),
+        bytes,
+    }
 }
 
 /// The data key that `wrapped` holds.
@@ -92,16 +106,25 @@ pub fn wrap(kek: &KeyEncryptionKey, key: &DataKey, key_id: KeyId, stream: &Strea
 pub fn unwrap(kek: &KeyEncryptionKey, wrapped: &WrappedKey) -> Result<DataKey, SealingError> {
     let given = kek.id();
     if wrapped.kek_id != given {
-        return Err(SealingError::OtherKeyEncryptionKey { wrapped_by: wrapped.kek_id.clone(), given });
+        return Err(SealingError::OtherKeyEncryptionKey {
+            wrapped_by: wrapped.kek_id.clone(),
+            given,
+        });
     }
     let associated = associated_data(wrapped.key_id, &wrapped.stream);
     let plaintext = aead::decrypt(&kek.0, associated.as_bytes(), &wrapped.bytes)?;
-    let bytes = plaintext.as_slice().try_into().map_err(|_| SealingError::Malformed)?;
+    let bytes = plaintext
+        .as_slice()
+        .try_into()
+        .map_err(|_| SealingError::Malformed)?;
     Ok(DataKey::from_bytes(bytes))
 }
 
 fn associated_data(key_id: KeyId, stream: &StreamKey) -> AssociatedData {
-    AssociatedData::new("nexus wrapped key v1").field(key_id.as_uuid()).field(&stream.stream_type).field(&stream.id)
+    AssociatedData::new("nexus wrapped key v1")
+        .field(key_id.as_uuid())
+        .field(&stream.stream_type)
+        .field(&stream.id)
 }
 
 #[cfg(test)]
@@ -109,7 +132,8 @@ mod tests {
     use super::*;
     use crate::sealing::vectors::{hex, unhex};
 
-    const KEY_ID: KeyId = KeyId::from_uuid(Uuid::from_u128(0x0192_3a4b_5c6d_4e7f_8091_a2b3_c4d5_e6f7));
+    const KEY_ID: KeyId =
+        KeyId::from_uuid(Uuid::from_u128(0x0192_3a4b_5c6d_4e7f_8091_a2b3_c4d5_e6f7));
 
     /// Computed by another implementation.
     const FROZEN: &str = "333333333333333333333333333333333333333333333333988655ab5a492115a0b60a86\
@@ -121,7 +145,13 @@ mod tests {
 
     fn wrapped() -> WrappedKey {
         let stream = StreamKey::new("connection", "c0ffee");
-        wrap(&kek(), &DataKey::from_bytes([0x22; KEY_LENGTH]), KEY_ID, &stream, Nonce([0x33; 24]))
+        wrap(
+            &kek(),
+            &DataKey::from_bytes([0x22; KEY_LENGTH]),
+            KEY_ID,
+            &stream,
+            Nonce([0x33; 24]),
+        )
     }
 
     #[test]
@@ -138,7 +168,10 @@ mod tests {
 
     #[test]
     fn a_frozen_wrapped_key_unwraps() {
-        let frozen = WrappedKey { bytes: unhex(FROZEN), ..wrapped() };
+        let frozen = WrappedKey {
+            bytes: unhex(FROZEN),
+            ..wrapped()
+        };
         assert_eq!(*unwrap(&kek(), &frozen).unwrap().0, [0x22; KEY_LENGTH]);
     }
 
@@ -148,7 +181,11 @@ mod tests {
             for bit in 0..8 {
                 let mut altered = wrapped();
                 altered.bytes[index] ^= 1 << bit;
-                assert_eq!(unwrap(&kek(), &altered).unwrap_err(), SealingError::NotAuthentic, "byte {index}, bit {bit}");
+                assert_eq!(
+                    unwrap(&kek(), &altered).unwrap_err(),
+                    SealingError::NotAuthentic,
+                    "byte {index}, bit {bit}"
+                );
             }
         }
     }
@@ -164,41 +201,75 @@ mod tests {
 
     #[test]
     fn a_key_put_under_another_id_or_stream_does_not_unwrap() {
-        let stream = |stream_type: &str, id: &str| WrappedKey { stream: StreamKey::new(stream_type, id), ..wrapped() };
+        let stream = |stream_type: &str, id: &str| WrappedKey {
+            stream: StreamKey::new(stream_type, id),
+            ..wrapped()
+        };
         for moved in [
-            WrappedKey { key_id: KeyId::default(), ..wrapped() },
+            WrappedKey {
+                key_id: KeyId::default(),
+                ..wrapped()
+            },
             stream("provider", "c0ffee"),
             stream("connection", "c0ffe"),
             stream("connectionc", "0ffee"),
         ] {
-            assert_eq!(unwrap(&kek(), &moved).unwrap_err(), SealingError::NotAuthentic, "{moved:?}");
+            assert_eq!(
+                unwrap(&kek(), &moved).unwrap_err(),
+                SealingError::NotAuthentic,
+                "{moved:?}"
+            );
         }
     }
 
     #[test]
     fn another_key_encryption_key_is_named() {
         let other = KeyEncryptionKey::from_bytes([0x12; KEY_LENGTH]);
-        let error = SealingError::OtherKeyEncryptionKey { wrapped_by: kek().id(), given: other.id() };
+        let error = SealingError::OtherKeyEncryptionKey {
+            wrapped_by: kek().id(),
+            given: other.id(),
+        };
         assert_eq!(unwrap(&other, &wrapped()).unwrap_err(), error);
     }
 
     #[test]
     fn a_key_under_the_name_of_another_wrapping_key_does_not_unwrap() {
         let other = KeyEncryptionKey::from_bytes([0x12; KEY_LENGTH]);
-        let renamed = WrappedKey { kek_id: other.id(), ..wrapped() };
-        assert_eq!(unwrap(&other, &renamed).unwrap_err(), SealingError::NotAuthentic);
+        let renamed = WrappedKey {
+            kek_id: other.id(),
+            ..wrapped()
+        };
+        assert_eq!(
+            unwrap(&other, &renamed).unwrap_err(),
+            SealingError::NotAuthentic
+        );
     }
 
     #[test]
     fn a_secret_that_is_no_key_does_not_unwrap() {
         let associated = associated_data(KEY_ID, &wrapped().stream);
-        let bytes = aead::encrypt(&kek().0, Nonce([0; 24]), associated.as_bytes(), &[0x22; 31], &[]);
-        assert_eq!(unwrap(&kek(), &WrappedKey { bytes, ..wrapped() }).unwrap_err(), SealingError::Malformed);
+        let bytes = aead::encrypt(
+            &kek().0,
+            Nonce([0; 24]),
+            associated.as_bytes(),
+            &[0x22; 31],
+            &[],
+        );
+        assert_eq!(
+            unwrap(&kek(), &WrappedKey { bytes, ..wrapped() }).unwrap_err(),
+            SealingError::Malformed
+        );
     }
 
     #[test]
     fn debug_shows_no_key() {
-        assert_eq!(format!("{:?}", DataKey::from_bytes([0x22; KEY_LENGTH])), "DataKey([redacted])");
-        assert_eq!(format!("{:?}", kek()), format!("KeyEncryptionKey({:?})", kek().id()));
+        assert_eq!(
+            format!("{:?}", DataKey::from_bytes([0x22; KEY_LENGTH])),
+            "DataKey([redacted])"
+        );
+        assert_eq!(
+            format!("{:?}", kek()),
+            format!("KeyEncryptionKey({:?})", kek().id())
+        );
     }
 }

@@ -13,13 +13,29 @@ use crate::fixtures;
 /// A command before it is fitted to the state, so that many of them succeed.
 #[derive(Clone, Debug)]
 enum Wish {
-    Plain(Command),
+    Plain(Box<Command>),
     /// As the newest attempt less this.
-    Refreshed { back: u64, rotated: bool },
-    Failed { back: u64, outcome: Outcome, error: &'static str },
-    Complete { state: &'static str, account: Option<&'static str> },
-    Capture { state: &'static str },
+    Refreshed {
+        back: u64,
+        rotated: bool,
+    },
+    Failed {
+        back: u64,
+        outcome: Outcome,
+        error: &'static str,
+    },
+    Complete {
+        state: &'static str,
+        account: Option<&'static str>,
+    },
+    Capture {
+        state: &'static str,
+    },
     TakeOver(Rotation),
+}
+
+fn plain(command: Command) -> Wish {
+    Wish::Plain(Box::new(command))
 }
 
 impl Wish {
@@ -27,13 +43,25 @@ impl Wish {
         let next = connection.credential_version + 1;
         let attempt = |back| connection.refresh.attempts.saturating_sub(back);
         match self {
-            Self::Plain(command) => command,
-            Self::Refreshed { back, rotated: true } => rotated(attempt(back), next),
-            Self::Refreshed { back, rotated: false } => refreshed(attempt(back), next),
-            Self::Failed { back, outcome, error } => failed(attempt(back), outcome, error),
+            Self::Plain(command) => *command,
+            Self::Refreshed {
+                back,
+                rotated: true,
+            } => rotated(attempt(back), next),
+            Self::Refreshed {
+                back,
+                rotated: false,
+            } => refreshed(attempt(back), next),
+            Self::Failed {
+                back,
+                outcome,
+                error,
+            } => failed(attempt(back), outcome, error),
             Self::Complete { state, account } => complete_as(state, next, account),
             Self::Capture { state } => capture(state, next),
-            Self::TakeOver(rotation) => claim(rotation, connection.refresh.claim.map(|held| held.attempt)),
+            Self::TakeOver(rotation) => {
+                claim(rotation, connection.refresh.claim.map(|held| held.attempt))
+            }
         }
     }
 }
@@ -48,22 +76,29 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
 
 fn wishes() -> impl Strategy<Value = Wish> {
     let state = || select(vec!["s1", "s2", "s3"]);
-    let consent = select(vec![ConsentKind::Oauth2, ConsentKind::Oauth2, ConsentKind::Static]);
-    let reason = select(vec![FailureReason::ConsentDenied, FailureReason::ExchangeFailed]);
+    let consent = select(vec![
+        ConsentKind::Oauth2,
+        ConsentKind::Oauth2,
+        ConsentKind::Static,
+    ]);
+    let reason = select(vec![
+        FailureReason::ConsentDenied,
+        FailureReason::ExchangeFailed,
+    ]);
     prop_oneof![
-        3 => (state(), consent).prop_map(|(state, consent)| Wish::Plain(request(state, consent))),
-        3 => state().prop_map(|state| Wish::Plain(accept(state))),
+        3 => (state(), consent).prop_map(|(state, consent)| plain(request(state, consent))),
+        3 => state().prop_map(|state| plain(accept(state))),
         3 => (state(), select(vec![Some("ada"), Some("eve"), None])).prop_map(|(state, account)| Wish::Complete { state, account }),
         2 => state().prop_map(|state| Wish::Capture { state }),
-        1 => (state(), reason).prop_map(|(state, reason)| Wish::Plain(fail(state, reason))),
-        1 => any::<bool>().prop_map(|exchange_deadline_passed| Wish::Plain(Command::Expire { now: LAPSES, exchange_deadline_passed })),
-        4 => rotations().prop_map(|rotation| Wish::Plain(claim(rotation, None))),
+        1 => (state(), reason).prop_map(|(state, reason)| plain(fail(state, reason))),
+        1 => any::<bool>().prop_map(|exchange_deadline_passed| plain(Command::Expire { now: LAPSES, exchange_deadline_passed })),
+        4 => rotations().prop_map(|rotation| plain(claim(rotation, None))),
         2 => rotations().prop_map(Wish::TakeOver),
         4 => (0..3_u64, any::<bool>()).prop_map(|(back, rotated)| Wish::Refreshed { back, rotated }),
         4 => (0..3_u64, outcomes(), select(vec!["timeout", "invalid_grant", "status_503"])).prop_map(|(back, outcome, error)| Wish::Failed { back, outcome, error }),
-        1 => Just(Wish::Plain(Command::RequireAttention { reason: AttentionReason::ProviderRevoked })),
-        1 => Just(Wish::Plain(Command::Revoke { reason: None })),
-        1 => Just(Wish::Plain(Command::Erase)),
+        1 => Just(plain(Command::RequireAttention { reason: AttentionReason::ProviderRevoked })),
+        1 => Just(plain(Command::Revoke { reason: None })),
+        1 => Just(plain(Command::Erase)),
     ]
 }
 
@@ -163,10 +198,19 @@ proptest! {
 #[tokio::test]
 async fn the_shim_decides_and_folds_alike() {
     let (mut connection, sink) = (Connection::default(), EventSink::default());
-    for command in [request("s1", ConsentKind::Oauth2), accept("s1"), complete("s1", 1)] {
+    for command in [
+        request("s1", ConsentKind::Oauth2),
+        accept("s1"),
+        complete("s1", 1),
+    ] {
         connection.handle(command, &(), &sink).await.unwrap();
     }
     assert_eq!(connection, active());
     assert_eq!(given(&sink.collect().await), active());
-    assert_eq!(connection.handle(accept("s1"), &(), &EventSink::default()).await, Err(Error::StateUsed));
+    assert_eq!(
+        connection
+            .handle(accept("s1"), &(), &EventSink::default())
+            .await,
+        Err(Error::StateUsed)
+    );
 }

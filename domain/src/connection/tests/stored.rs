@@ -14,19 +14,43 @@ fn every_event_has_a_fixture_that_decodes_and_encodes_equal() {
 #[test]
 fn the_stored_events_fold() {
     let stored = |name: &str| fixtures::read::<Event>(name);
-    let history = ["connection.requested", "connection.consent_returned", "connection.activated", "connection.refresh_started", "connection.refreshed"].map(stored);
+    let history = [
+        "connection.requested",
+        "connection.consent_returned",
+        "connection.activated",
+        "connection.refresh_started",
+        "connection.refreshed",
+    ]
+    .map(stored);
     let connection = given(&history);
-    assert_eq!((connection.status, connection.credential_version), (Status::Active, 2));
+    assert_eq!(
+        (connection.status, connection.credential_version),
+        (Status::Active, 2)
+    );
     assert!(connection.refresh.ever_rotated);
-    assert_eq!(given(&[stored("connection.requested"), stored("connection.failed")]).status, Status::Failed);
+    assert_eq!(
+        given(&[stored("connection.requested"), stored("connection.failed")]).status,
+        Status::Failed
+    );
 }
 
 #[test]
 fn an_event_names_the_ciphertext_beside_it() {
-    for (name, version) in [("connection.requested", 1), ("connection.activated", 1), ("connection.credential_captured", 1), ("connection.refreshed", 2)] {
-        assert_eq!(Connection::sealed(&fixtures::read(name)).unwrap().version, version, "{name}");
+    for (name, version) in [
+        ("connection.requested", 1),
+        ("connection.activated", 1),
+        ("connection.credential_captured", 1),
+        ("connection.refreshed", 2),
+    ] {
+        assert_eq!(
+            Connection::sealed(&fixtures::read(name)).unwrap().version,
+            version,
+            "{name}"
+        );
     }
-    let without = EVENT_TYPES.iter().filter(|name| Connection::sealed(&fixtures::read(name)).is_none());
+    let without = EVENT_TYPES
+        .iter()
+        .filter(|name| Connection::sealed(&fixtures::read(name)).is_none());
     assert_eq!(without.count(), EVENT_TYPES.len() - 4);
 }
 
@@ -34,7 +58,10 @@ fn an_event_names_the_ciphertext_beside_it() {
 fn a_state_of_another_version_does_not_decode() {
     let mut stored = serde_json::to_value(claimed()).unwrap();
     assert_eq!(stored["state_version"], json!(Connection::STATE_VERSION));
-    assert_eq!(serde_json::from_value::<Connection>(stored.clone()).unwrap(), claimed());
+    assert_eq!(
+        serde_json::from_value::<Connection>(stored.clone()).unwrap(),
+        claimed()
+    );
     stored["state_version"] = json!(Connection::STATE_VERSION + 1);
     assert!(serde_json::from_value::<Connection>(stored.clone()).is_err());
     stored.as_object_mut().unwrap().remove("state_version");
@@ -50,7 +77,10 @@ fn every_reason_is_stored_as_it_is_written_on_the_wire() {
         AttentionReason::CredentialExpired,
         AttentionReason::ProviderChanged,
     ] {
-        assert_eq!(serde_json::to_value(reason).unwrap(), Value::from(reason.as_str()));
+        assert_eq!(
+            serde_json::to_value(reason).unwrap(),
+            Value::from(reason.as_str())
+        );
     }
     for reason in [
         FailureReason::ConsentDenied,
@@ -60,9 +90,23 @@ fn every_reason_is_stored_as_it_is_written_on_the_wire() {
         FailureReason::AccountMismatch,
         FailureReason::ProviderChanged,
     ] {
-        assert_eq!(serde_json::to_value(reason).unwrap(), Value::from(reason.as_str()));
+        assert_eq!(
+            serde_json::to_value(reason).unwrap(),
+            Value::from(reason.as_str())
+        );
     }
-    for status in [Status::Absent, Status::Pending, Status::Active, Status::Attention, Status::Failed, Status::Revoked, Status::Deleted] {
-        assert_eq!(serde_json::to_value(status).unwrap(), Value::from(status.as_str()));
+    for status in [
+        Status::Absent,
+        Status::Pending,
+        Status::Active,
+        Status::Attention,
+        Status::Failed,
+        Status::Revoked,
+        Status::Deleted,
+    ] {
+        assert_eq!(
+            serde_json::to_value(status).unwrap(),
+            Value::from(status.as_str())
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! Every state × every command is decided. A name is what happens, `-` nothing; a capital letter
 //! begins the rule that refuses.
 
+use std::fmt::Write;
+
 use super::*;
 
 fn states() -> Vec<(&'static str, Connection)> {
@@ -12,8 +14,14 @@ fn states() -> Vec<(&'static str, Connection)> {
         ("active", active()),
         ("captured", captured()),
         ("refreshing", claimed()),
-        ("reconnecting", then(&active(), request("s1b", ConsentKind::Oauth2))),
-        ("attention", in_attention(AttentionReason::RefreshTokenInvalid)),
+        (
+            "reconnecting",
+            then(&active(), request("s1b", ConsentKind::Oauth2)),
+        ),
+        (
+            "attention",
+            in_attention(AttentionReason::RefreshTokenInvalid),
+        ),
         ("outcome unknown", outcome_unknown()),
         ("failed", failed_consent()),
         ("revoked", revoked()),
@@ -34,11 +42,22 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("complete consent", complete("s1", 1)),
         ("capture credential", capture("s1", 1)),
         ("fail", fail("s1", FailureReason::ExchangeFailed)),
-        ("expire", Command::Expire { now: LAPSES, exchange_deadline_passed: true }),
+        (
+            "expire",
+            Command::Expire {
+                now: LAPSES,
+                exchange_deadline_passed: true,
+            },
+        ),
         ("claim refresh", claim(Rotation::Auto, None)),
         ("record refresh", refreshed(1, 2)),
         ("record failure", failed(1, Outcome::Known, "timeout")),
-        ("require attention", Command::RequireAttention { reason: AttentionReason::ProviderRevoked }),
+        (
+            "require attention",
+            Command::RequireAttention {
+                reason: AttentionReason::ProviderRevoked,
+            },
+        ),
         ("revoke", Command::Revoke { reason: None }),
         ("erase", Command::Erase),
     ]
@@ -47,8 +66,16 @@ fn commands() -> Vec<(&'static str, Command)> {
 fn shown(decision: Result<Vec<Event>, Error>) -> String {
     match decision {
         Ok(events) if events.is_empty() => "-".into(),
-        Ok(events) => events.iter().map(|event| event.stored_name().trim_start_matches("connection.")).collect::<Vec<_>>().join("+"),
-        Err(error) => format!("{error:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
+        Ok(events) => events
+            .iter()
+            .map(|event| event.stored_name().trim_start_matches("connection."))
+            .collect::<Vec<_>>()
+            .join("+"),
+        Err(error) => format!("{error:?}")
+            .split([' ', '('])
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
     }
 }
 
@@ -56,9 +83,10 @@ fn shown(decision: Result<Vec<Event>, Error>) -> String {
 fn table() -> String {
     let mut table = String::new();
     for (state, connection) in states() {
-        table += &format!("{state}\n");
+        writeln!(table, "{state}").unwrap();
         for (name, command) in commands() {
-            table += &format!("  {name:<18} {}\n", shown(connection.decide(command)));
+            let decided = shown(connection.decide(command));
+            writeln!(table, "  {name:<18} {decided}").unwrap();
         }
     }
     table
@@ -71,5 +99,9 @@ fn every_state_decides_every_command() {
     for (line, (decided, expected)) in decided.lines().zip(expected.lines()).enumerate() {
         assert_eq!(decided, expected, "line {}", line + 1);
     }
-    assert_eq!(decided.lines().count(), expected.lines().count(), "{decided}");
+    assert_eq!(
+        decided.lines().count(),
+        expected.lines().count(),
+        "{decided}"
+    );
 }

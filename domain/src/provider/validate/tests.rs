@@ -1,1 +1,278 @@
+use serde_json::json;
 
+use super::*;
+
+fn oauth2(changes: Value) -> ProviderProfile {
+    let mut profile = json!({
+        "name": "Example", "client_id": "client-1",
+        "auth_url": "https://accounts.example.test/authorize", "token_url": "https://accounts.example.test/token",
+    });
+    let Value::Object(changes) = changes else {
+        panic!("changes are an object")
+    };
+    profile.as_object_mut().unwrap().extend(changes);
+    serde_json::from_value(profile).unwrap()
+}
+
+/// The field that is refused.
+fn refused(profile: &ProviderProfile) -> Option<String> {
+    profile
+        .validate(true)
+        .err()
+        .map(|error| error.field.into_owned())
+}
+
+#[test]
+fn a_name_has_1_to_64_characters_once_trimmed() {
+    for name in ["x", " Example ", "例え", "a.b-c_d e", &"é".repeat(64)] {
+        assert_eq!(refused(&oauth2(json!({"name": name}))), None, "{name}");
+    }
+    for name in [
+        "",
+        "  \t",
+        "a/b",
+        "a\nb",
+        "a\u{7f}b",
+        "a\u{0}",
+        &"é".repeat(65),
+    ] {
+        assert_eq!(
+            refused(&oauth2(json!({"name": name}))).as_deref(),
+            Some("name"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn urls_are_absolute_http_or_https_without_a_user_or_a_fragment() {
+    let bad = [
+        "accounts.example.test",
+        "/authorize",
+        "ftp://x.test",
+        "https://",
+        "https://ada@x.test",
+        "https://ada:pw@x.test",
+        "https://x.test/#a",
+        "https:x.test",
+        "https:/x.test",
+        "https:\\\\x.test",
+        " https://x.test",
+        "https://x.test/a b",
+        "https://x.test\n",
+        "https://x.test\\y",
+        "javascript:alert(1)",
+        "https://[::1",
+    ];
+    for field in [
+        "auth_url",
+        "token_url",
+        "issuer",
+        "api_base_url",
+        "user_info_endpoint",
+    ] {
+        for url in bad
+            .iter()
+            .filter(|url| field != "user_info_endpoint" || !url.starts_with('/'))
+        {
+            assert_eq!(
+                refused(&oauth2(json!({field: url}))).as_deref(),
+                Some(field),
+                "{url}"
+            );
+        }
+        for url in [
+            "https://x.test",
+            "HTTP://X.test:8080/a?b=c",
+            "http://[::1]:9000/",
+            "http://127.0.0.1/",
+        ] {
+            assert_eq!(refused(&oauth2(json!({field: url}))), None, "{field} {url}");
+        }
+    }
+    for url in bad {
+        let profile = oauth2(json!({"params": {"revocation_endpoint": url}}));
+        assert_eq!(
+            refused(&profile).as_deref(),
+            Some("params.revocation_endpoint"),
+            "{url}"
+        );
+    }
+    assert_eq!(
+        refused(&oauth2(json!({"params": {"revocation_endpoint": 7}}))).as_deref(),
+        Some("params.revocation_endpoint")
+    );
+}
+
+#[test]
+fn agents_endpoints_may_be_templates_and_the_user_info_a_path() {
+    let profile = oauth2(
+        json!({"api_base_url": "https://{shop}.example.test/bot{token}", "user_info_endpoint": "/me"}),
+    );
+    assert_eq!(refused(&profile), None);
+}
+
+#[test]
+fn an_empty_field_is_as_good_as_none() {
+    let empty = json!({"issuer": "", "auth_header": "", "api_base_url": "", "user_info_endpoint": "", "params": {"revocation_endpoint": ""}});
+    assert_eq!(refused(&oauth2(empty)), None);
+}
+
+#[test]
+fn an_oauth_client_has_an_id() {
+    for client_id in [json!(null), json!("")] {
+        assert_eq!(
+            refused(&oauth2(json!({"client_id": client_id}))).as_deref(),
+            Some("client_id")
+        );
+    }
+}
+
+#[test]
+fn an_oauth_client_needs_a_secret_unless_it_authenticates_without() {
+    for method in [
+        json!(null),
+        json!("client_secret_post"),
+        json!("client_secret_basic"),
+    ] {
+        let profile = oauth2(json!({"auth_header": method}));
+        assert_eq!(profile.validate(true), Ok(()));
+        assert_eq!(
+            profile.validate(false).unwrap_err().field,
+            "client_secret",
+            "{method}"
+        );
+    }
+    assert_eq!(
+        oauth2(json!({"auth_header": "none"})).validate(false),
+        Ok(())
+    );
+}
+
+#[test]
+fn a_method_that_is_not_known_or_not_built_is_refused() {
+    for method in ["private_key_jwt", "tls_client_auth", "X-Api-Key"] {
+        assert_eq!(
+            refused(&oauth2(json!({"auth_header": method}))).as_deref(),
+            Some("auth_header")
+        );
+    }
+}
+
+#[test]
+fn an_oauth_provider_has_endpoints_or_an_issuer_that_tells_them() {
+    assert_eq!(
+        refused(&oauth2(json!({"auth_url": null}))).as_deref(),
+        Some("auth_url")
+    );
+    assert_eq!(
+        refused(&oauth2(json!({"token_url": ""}))).as_deref(),
+        Some("token_url")
+    );
+    let endpoints = |discovery: bool| {
+        oauth2(
+            json!({"auth_url": null, "token_url": null, "issuer": "https://x.test", "enable_discovery": discovery}),
+        )
+    };
+    assert_eq!(refused(&endpoints(true)), None);
+    assert_eq!(refused(&endpoints(false)).as_deref(), Some("auth_url"));
+    assert_eq!(
+        refused(&oauth2(json!({"auth_url": null, "enable_discovery": true}))).as_deref(),
+        Some("auth_url")
+    );
+}
+
+#[test]
+fn saml_is_reserved() {
+    assert_eq!(
+        refused(&oauth2(json!({"auth_type": "saml"}))).as_deref(),
+        Some("auth_type")
+    );
+}
+
+#[test]
+fn static_types_need_a_name_only() {
+    for auth_type in [
+        "api_key",
+        "header",
+        "query_param",
+        "basic_auth",
+        "hmac_payload",
+        "aws_sigv4",
+        "path",
+    ] {
+        let profile: ProviderProfile =
+            serde_json::from_value(json!({"name": "Example", "auth_type": auth_type})).unwrap();
+        assert_eq!(profile.validate(false), Ok(()), "{auth_type}");
+    }
+}
+
+#[test]
+fn a_header_is_named_as_headers_are() {
+    for auth_type in ["api_key", "header"] {
+        assert_eq!(
+            refused(&oauth2(
+                json!({"auth_type": auth_type, "auth_header": "X-Api-Key"})
+            )),
+            None
+        );
+        assert_eq!(
+            refused(&oauth2(
+                json!({"auth_type": auth_type, "auth_header": "X Key:"})
+            ))
+            .as_deref(),
+            Some("auth_header")
+        );
+        let params = json!({"auth_type": auth_type, "params": {"header_name": "a\r\nb"}});
+        assert_eq!(
+            refused(&oauth2(params)).as_deref(),
+            Some("params.header_name")
+        );
+    }
+}
+
+#[test]
+fn named_params_have_their_forms() {
+    let bad = [
+        (
+            "params.refresh_rotation",
+            json!({"refresh_rotation": "sometimes"}),
+        ),
+        ("params.refresh_rotation", json!({"refresh_rotation": true})),
+        (
+            "params.credential_schema",
+            json!({"credential_schema": true}),
+        ),
+        ("params.auth_strategy", json!({"auth_strategy": "header"})),
+        (
+            "params.auth_strategy",
+            json!({"auth_strategy": {"type": ""}}),
+        ),
+        (
+            "params.auth_strategy",
+            json!({"auth_strategy": {"type": "header", "config": []}}),
+        ),
+    ];
+    for (field, params) in bad {
+        assert_eq!(
+            refused(&oauth2(json!({"params": params}))).as_deref(),
+            Some(field)
+        );
+    }
+    let good = json!({
+        "refresh_rotation": "always", "credential_schema": {"type": "object"}, "auth_strategy": {"type": "header"},
+        "audience": ["anything", {"else": 1}], "revocation_endpoint": null,
+    });
+    assert_eq!(refused(&oauth2(json!({"params": good}))), None);
+}
+
+#[test]
+fn a_refusal_names_the_field_in_a_sentence() {
+    let error = oauth2(json!({"token_url": "x"}))
+        .validate(true)
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`token_url` must be an absolute http or https URL without a user or a fragment"
+    );
+}
