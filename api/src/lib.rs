@@ -1,5 +1,7 @@
 //! How the world talks to the vault.
 
+pub mod config;
+pub mod keys;
 pub mod random;
 pub mod return_url;
 pub mod schema;

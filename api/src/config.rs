@@ -1,0 +1,131 @@
+//! Settings: read once, judged once, then a [`Config`] that every part takes what it needs from.
+//!
+//! Environment variables and flags share names (`STATE_TTL`, `--state-ttl`). Every complaint begins with the name of
+//! its setting.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::return_url::ReturnUrlPolicy;
+
+mod database;
+mod effective;
+mod error;
+mod keys;
+mod parse;
+mod settings;
+mod source;
+mod upstreams;
+mod validate;
+
+pub use database::DatabaseChoice;
+pub use error::ConfigError;
+pub use keys::{GivenApiKey, KeySettings};
+pub use settings::Settings;
+pub use source::Source;
+pub use upstreams::{InsecureUrl, UpstreamRules};
+
+/// What stands where a secret would.
+const REDACTED: &str = "********";
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Settings that make sense. Made by [`Settings::validate`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The database that holds the log and the read models.
+    pub database: DatabaseChoice,
+    /// Directory of the embedded database and of the keys made on first start.
+    pub data_dir: PathBuf,
+    /// Keys that were given as settings.
+    pub keys: KeySettings,
+    /// Address both surfaces listen on.
+    pub bind_address: IpAddr,
+    /// Port of the Gateway; 0 takes a free one.
+    pub gateway_port: u16,
+    /// Port of the Broker; 0 takes a free one.
+    pub broker_port: u16,
+    /// Public URL of the browser doors, without a slash at its end, when one is set.
+    base_url: Option<Url>,
+    /// Path of the OAuth callback; begins with a slash.
+    pub redirect_path: String,
+    /// Which return URLs are allowed.
+    pub return_urls: ReturnUrlPolicy,
+    /// Return URL of requests that name none.
+    pub default_return_url: Option<Url>,
+    /// Whether doors that need a key ask for it.
+    pub require_api_key: bool,
+    /// Whether the Gateway's open doors ask for a key, too.
+    pub gateway_require_api_key: bool,
+    /// Which provider URLs may be plain http.
+    pub upstreams: UpstreamRules,
+    /// How long a consent may take.
+    pub state_ttl: Duration,
+    /// How long before its expiry a credential is refreshed.
+    pub refresh_skew: Duration,
+    /// How long a call to a provider may take in all.
+    pub upstream_timeout: Duration,
+    /// Events of one stream between two snapshots.
+    pub snapshot_every: u64,
+    /// Appends that may wait.
+    pub queue_capacity: usize,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Sentences about settings that were accepted and do nothing, and about risks taken.
+    pub notes: Vec<String>,
+    sources: source::Sources,
+}
+
+impl Config {
+    /// Whether only this machine can reach the server.
+    #[must_use]
+    pub fn bound_to_loopback(&self) -> bool {
+        self.bind_address.is_loopback()
+    }
+
+    /// The public URL of the browser doors, without a slash at its end: `BASE_URL`, or the Gateway's own, given the
+    /// address it listens on.
+    #[must_use]
+    pub fn public_url(&self, gateway: SocketAddr) -> String {
+        match &self.base_url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None => format!("http://{}", reachable(gateway)),
+        }
+    }
+
+    /// The `redirect_uri` to register at providers: the public URL followed by `REDIRECT_PATH`.
+    #[must_use]
+    pub fn redirect_uri(&self, gateway: SocketAddr) -> String {
+        format!("{}{}", self.public_url(gateway), self.redirect_path)
+    }
+
+    /// Every setting's name, effective value and source, in the order of the documentation. Secrets are masked.
+    #[must_use]
+    pub fn effective(&self) -> Vec<(&'static str, String, Source)> {
+        let rows = effective::rows(self).into_iter();
+        rows.map(|(name, value)| (name, value, self.sources.get(name)))
+            .collect()
+    }
+}
+
+/// An address a browser can use: a server that listens everywhere is reached at loopback.
+fn reachable(listening: SocketAddr) -> SocketAddr {
+    if listening.ip().is_unspecified() {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, listening.port()))
+    } else {
+        listening
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! The configuration as `nexus check-config` prints it.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::upstreams::UpstreamRules;
+use super::{Config, LogFormat, REDACTED, database};
+use crate::keys::{API_KEY_FILE, AUDIT_KEY_FILE, ENCRYPTION_KEY_FILE, KeyMaterial, STATE_KEY_FILE};
+
+type Row = (&'static str, String);
+
+/// Every setting that matters, with its effective value; secrets masked.
+pub(super) fn rows(config: &Config) -> Vec<Row> {
+    [
+        storage(config),
+        keys(config),
+        listening(config),
+        consent(config),
+        limits(config),
+    ]
+    .concat()
+}
+
+fn storage(config: &Config) -> Vec<Row> {
+    vec![
+        ("DATABASE_URL", database::shown(&config.database)),
+        ("DATA_DIR", config.data_dir.display().to_string()),
+        ("SNAPSHOT_EVERY", config.snapshot_every.to_string()),
+        ("QUEUE_CAPACITY", config.queue_capacity.to_string()),
+    ]
+}
+
+fn keys(config: &Config) -> Vec<Row> {
+    let given = &config.keys;
+    vec![
+        (
+            "ENCRYPTION_KEY",
+            key(config, given.encryption_key.as_ref(), ENCRYPTION_KEY_FILE),
+        ),
+        (
+            "STATE_KEY",
+            key(config, given.state_key.as_ref(), STATE_KEY_FILE),
+        ),
+        (
+            "AUDIT_KEY",
+            key(config, given.audit_key.as_ref(), AUDIT_KEY_FILE),
+        ),
+        ("API_KEY", api_keys(config, "API_KEY")),
+        ("API_KEYS", api_keys(config, "API_KEYS")),
+        ("API_KEY_FILE", files(config, "API_KEY_FILE")),
+        ("API_KEYS_FILE", files(config, "API_KEYS_FILE")),
+        ("REQUIRE_API_KEY", config.require_api_key.to_string()),
+        (
+            "GATEWAY_REQUIRE_API_KEY",
+            config.gateway_require_api_key.to_string(),
+        ),
+    ]
+}
+
+fn listening(config: &Config) -> Vec<Row> {
+    let base_url = config.base_url.as_ref();
+    vec![
+        ("BIND_ADDRESS", config.bind_address.to_string()),
+        ("PORT", config.gateway_port.to_string()),
+        ("BROKER_PORT", config.broker_port.to_string()),
+        (
+            "BASE_URL",
+            base_url.map_or_else(|| "the Gateway's own".to_owned(), ToString::to_string),
+        ),
+        ("REDIRECT_PATH", config.redirect_path.clone()),
+        ("LOG_FORMAT", log_format(config.log_format).to_owned()),
+    ]
+}
+
+fn consent(config: &Config) -> Vec<Row> {
+    let default_url = config.default_return_url.as_ref();
+    vec![
+        ("ALLOWED_RETURN_DOMAINS", config.return_urls.domains()),
+        (
+            "ENFORCE_RETURN_URL",
+            config.return_urls.enforced().to_string(),
+        ),
+        (
+            "DEFAULT_RETURN_URL",
+            default_url.map(ToString::to_string).unwrap_or_default(),
+        ),
+        ("ALLOW_PRIVATE_UPSTREAMS", upstreams(&config.upstreams)),
+    ]
+}
+
+fn limits(config: &Config) -> Vec<Row> {
+    vec![
+        ("STATE_TTL", duration(config.state_ttl)),
+        ("REFRESH_SKEW", duration(config.refresh_skew)),
+        ("UPSTREAM_TIMEOUT", duration(config.upstream_timeout)),
+    ]
+}
+
+fn key(config: &Config, given: Option<&KeyMaterial>, file: &str) -> String {
+    match given {
+        Some(_) => REDACTED.to_owned(),
+        None => format!("in {}", config.data_dir.join(file).display()),
+    }
+}
+
+fn api_keys(config: &Config, setting: &str) -> String {
+    let given = &config.keys;
+    if setting == "API_KEY" && given.api_keys.is_empty() && given.api_key_files.is_empty() {
+        return format!("in {}", config.data_dir.join(API_KEY_FILE).display());
+    }
+    let keys = given.api_keys.iter().filter(|key| key.setting == setting);
+    keys.map(|_| REDACTED).collect::<Vec<_>>().join(",")
+}
+
+fn files(config: &Config, setting: &str) -> String {
+    let files = config
+        .keys
+        .api_key_files
+        .iter()
+        .filter(|(name, _)| *name == setting);
+    files
+        .map(|(_, path)| path.display().to_string())
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+fn upstreams(rules: &UpstreamRules) -> String {
+    match rules {
+        UpstreamRules::HttpsOnly => "false".to_owned(),
+        UpstreamRules::Loopback => "127.0.0.0/8,::1".to_owned(),
+        UpstreamRules::Ranges(ranges) => ranges.iter().fold(String::new(), |mut text, range| {
+            let comma = if text.is_empty() { "" } else { "," };
+            let _ = write!(text, "{comma}{range}");
+            text
+        }),
+        UpstreamRules::Anywhere => "true".to_owned(),
+    }
+}
+
+fn log_format(format: LogFormat) -> &'static str {
+    match format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    }
+}
+
+fn duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}

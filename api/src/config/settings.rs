@@ -1,0 +1,131 @@
+//! The settings as they are given: flags and environment variables, not yet judged.
+
+use clap::builder::{StringValueParser, TypedValueParser};
+use clap::{ArgMatches, Args};
+use nexus_domain::secret::Secret;
+
+use super::source::Sources;
+
+/// Declares every setting once: its field, its environment variable (the flag is the same in kebab case) and its help.
+macro_rules! settings {
+    (
+        plain { $($(#[doc = $doc:literal])* $field:ident $name:literal,)* }
+        switches { $($(#[doc = $switch_doc:literal])* $switch:ident $switch_name:literal,)* }
+        secrets { $($(#[doc = $secret_doc:literal])* $secret:ident $secret_name:literal,)* }
+    ) => {
+        /// The server's settings, each a flag and an environment variable of the same name.
+        ///
+        /// Values are kept as given; [`Settings::validate`](Settings::validate) judges them, so that every complaint
+        /// names its setting. An empty value counts as absent.
+        #[derive(Debug, Clone, Default, Args)]
+        pub struct Settings {
+            $($(#[doc = $doc])* #[arg(long, env = $name, global = true, help_heading = "Settings")] pub $field: Option<String>,)*
+            $($(#[doc = $switch_doc])* #[arg(
+                long, env = $switch_name, global = true, help_heading = "Settings", value_name = "BOOL",
+                num_args = 0..=1, require_equals = true, default_missing_value = "true",
+            )] pub $switch: Option<String>,)*
+            $($(#[doc = $secret_doc])* #[arg(
+                long, env = $secret_name, global = true, help_heading = "Settings", hide_env_values = true,
+                value_parser = secret_parser(),
+            )] pub $secret: Option<Secret>,)*
+            #[arg(skip)]
+            pub(crate) sources: Sources,
+        }
+
+        /// Each setting's argument id and environment variable.
+        pub(super) const NAMES: &[(&str, &str)] = &[
+            $((stringify!($field), $name),)*
+            $((stringify!($switch), $switch_name),)*
+            $((stringify!($secret), $secret_name),)*
+        ];
+    };
+}
+
+settings! {
+    plain {
+        /// Directory of the SQLite database and of the keys made on first start [default: ./nexus-data]
+        data_dir "DATA_DIR",
+        /// File of admin keys, one a line
+        api_key_file "API_KEY_FILE",
+        /// Files of admin keys, separated by commas; their keys by commas or lines
+        api_keys_file "API_KEYS_FILE",
+        /// Public URL of the browser doors [default: the Gateway's own]
+        base_url "BASE_URL",
+        /// Path of the OAuth callback [default: /auth/callback]
+        redirect_path "REDIRECT_PATH",
+        /// Hosts that return URLs may name, themselves and what is below them, separated by commas
+        allowed_return_domains "ALLOWED_RETURN_DOMAINS",
+        /// Return URL of requests that name none
+        default_return_url "DEFAULT_RETURN_URL",
+        /// Ranges, or `true`, that provider URLs may point into although private
+        /// [default: loopback while bound to loopback]
+        allow_private_upstreams "ALLOW_PRIVATE_UPSTREAMS",
+        /// How long a consent may take [default: 15m]
+        state_ttl "STATE_TTL",
+        /// How long before its expiry a credential is refreshed [default: 60s]
+        refresh_skew "REFRESH_SKEW",
+        /// How long a call to a provider may take in all [default: 10s]
+        upstream_timeout "UPSTREAM_TIMEOUT",
+        /// Port of the Gateway; 0 takes a free one [default: 8090]
+        port "PORT",
+        /// Port of the Broker; 0 takes a free one [default: 8080]
+        broker_port "BROKER_PORT",
+        /// Address that both surfaces listen on [default: 127.0.0.1]
+        bind_address "BIND_ADDRESS",
+        /// TLS towards PostgreSQL: disable, prefer, require, verify-ca or verify-full
+        db_sslmode "DB_SSLMODE",
+        /// File of the certificates that PostgreSQL's must lead to
+        db_sslrootcert "DB_SSLROOTCERT",
+        /// How many events of one stream between two snapshots [default: 100]
+        snapshot_every "SNAPSHOT_EVERY",
+        /// How many appends may wait before callers are told to come back [default: 4096]
+        queue_capacity "QUEUE_CAPACITY",
+        /// `text` or `json` [default: text]
+        log_format "LOG_FORMAT",
+        /// Accepted and ignored
+        broker_base_url "BROKER_BASE_URL",
+    }
+    switches {
+        /// Whether the hosts of return URLs are checked [default: true]
+        enforce_return_url "ENFORCE_RETURN_URL",
+        /// Whether doors that need a key ask for it; off for development only [default: true]
+        require_api_key "REQUIRE_API_KEY",
+        /// Whether the Gateway's open doors ask for a key, too [default: false]
+        gateway_require_api_key "GATEWAY_REQUIRE_API_KEY",
+        /// Permits `REQUIRE_API_KEY=false` on an address that others can reach [default: false]
+        allow_insecure "ALLOW_INSECURE",
+        /// Refuses to start when the connection to PostgreSQL is not encrypted [default: false]
+        enforce_db_ssl "ENFORCE_DB_SSL",
+    }
+    secrets {
+        /// `sqlite://PATH` or `postgres://…` [default: SQLite in the data directory]
+        database_url "DATABASE_URL",
+        /// Key-encryption key, 32 bytes in base64 [default: made on first start]
+        encryption_key "ENCRYPTION_KEY",
+        /// Key of the OAuth states, 32 bytes in base64 [default: made on first start]
+        state_key "STATE_KEY",
+        /// Ed25519 seed of the signed checkpoints, 32 bytes in base64 [default: made on first start]
+        audit_key "AUDIT_KEY",
+        /// One admin key
+        api_key "API_KEY",
+        /// Admin keys, separated by commas [default: one made on first start]
+        api_keys "API_KEYS",
+        /// Accepted and ignored
+        redis_url "REDIS_URL",
+        /// Accepted and ignored
+        broker_api_key "BROKER_API_KEY",
+    }
+}
+
+impl Settings {
+    /// Remembers where each value came from, for `nexus check-config`. `matches` are those the settings were parsed from.
+    #[must_use]
+    pub fn with_sources(mut self, matches: &ArgMatches) -> Settings {
+        self.sources = Sources::of(matches, NAMES);
+        self
+    }
+}
+
+fn secret_parser() -> impl TypedValueParser<Value = Secret> {
+    StringValueParser::new().map(Secret::new)
+}
