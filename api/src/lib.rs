@@ -1,6 +1,7 @@
 //! How the world talks to the vault.
 
 pub mod config;
+pub mod http;
 pub mod keys;
 pub mod random;
 pub mod return_url;

@@ -1,0 +1,12 @@
+//! What every door of both surfaces has in common: errors and their envelope, request ids, JSON bodies, API keys,
+//! the request's context, logging.
+
+pub mod auth;
+pub mod context;
+pub mod error;
+pub mod fallback;
+pub mod headers;
+pub mod json;
+pub mod log;
+pub mod request_id;
+pub mod stack;

@@ -1,0 +1,136 @@
+//! The wire contract's table of codes, as constructors.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+use super::ApiError;
+
+/// Refusals of a request: each takes the sentence for its caller.
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $status:ident $code:ident;)*) => {
+        impl ApiError {
+            $(
+                $(#[$doc])*
+                #[must_use]
+                pub fn $code(message: impl Into<Cow<'static, str>>) -> ApiError {
+                    ApiError::new(StatusCode::$status, stringify!($code), message)
+                }
+            )*
+        }
+    };
+}
+
+/// Answers whose sentence never varies, so that it can leak nothing.
+macro_rules! constants {
+    ($($(#[$doc:meta])* $status:ident $code:ident $message:literal;)*) => {
+        impl ApiError {
+            $(
+                $(#[$doc])*
+                #[must_use]
+                pub fn $code() -> ApiError {
+                    ApiError::new(StatusCode::$status, stringify!($code), $message)
+                }
+            )*
+        }
+    };
+}
+
+refusals! {
+    /// 400: the body is not JSON; details `line` and `column`.
+    BAD_REQUEST invalid_json;
+    /// 400: something required is absent.
+    BAD_REQUEST missing_fields;
+    /// 400: a field has the wrong type or an impossible value; detail `field`.
+    BAD_REQUEST invalid_field;
+    /// 400: the return URL is not an absolute http(s) URL, or its host is not allowed.
+    BAD_REQUEST invalid_return_url;
+    /// 400: the state was not made here, is not known, or has expired.
+    BAD_REQUEST invalid_state;
+    /// 400: a scope is blank or holds characters a scope cannot hold (RFC 6749 §3.3).
+    BAD_REQUEST invalid_scope;
+    /// 400: a provider's profile breaks a rule; detail `field`.
+    BAD_REQUEST invalid_provider;
+    /// 400: the provider's id is not a UUID.
+    BAD_REQUEST invalid_provider_id;
+    /// 400: the provider's name breaks the rules for names.
+    BAD_REQUEST invalid_provider_name;
+    /// 400: a provider was to be registered without a profile.
+    BAD_REQUEST missing_profile;
+    /// 400: captured credentials do not satisfy the provider's schema; detail `fields`.
+    BAD_REQUEST invalid_credentials;
+    /// 400: a static credential cannot be refreshed.
+    BAD_REQUEST static_token;
+    /// 400: `since` is not an RFC 3339 time.
+    BAD_REQUEST invalid_since;
+    /// 400: `limit` is not a number in its range.
+    BAD_REQUEST invalid_limit;
+    /// 400: the callback came without `state`, or with neither `code` nor `error`.
+    BAD_REQUEST missing_params;
+    /// 400: the provider refused the consent, or its answer could not be trusted.
+    BAD_REQUEST oauth_error;
+    /// 409: the name is taken by another provider.
+    CONFLICT provider_exists;
+    /// 409: the connection has no credential to give; detail `status`.
+    CONFLICT connection_not_active;
+    /// 409: the user has to connect again; detail `reason`.
+    CONFLICT attention_required;
+    /// 409: the one-time state was used before.
+    CONFLICT state_used;
+    /// 409: what the request was about kept changing underneath it.
+    CONFLICT conflict;
+    /// 404: no such provider; detail `provider_id` or `provider_name`.
+    NOT_FOUND provider_not_found;
+}
+
+constants! {
+    /// 401: the door needs a key and none was sent.
+    UNAUTHORIZED missing_api_key "This door needs an API key in the X-API-Key header.";
+    /// 401: the key is not one of ours.
+    UNAUTHORIZED invalid_api_key "The API key in the X-API-Key header is not valid.";
+    /// 404: no such path.
+    NOT_FOUND not_found "There is nothing at this path.";
+    /// 404: no such connection; the same for an unknown, a foreign and a malformed id.
+    NOT_FOUND connection_not_found "There is no such connection.";
+    /// 405: the path exists, its `Allow` names the methods it knows.
+    METHOD_NOT_ALLOWED method_not_allowed "This path does not know that method; see the Allow header.";
+    /// 413: the body exceeds [`MAX_BODY_BYTES`](crate::http::json::MAX_BODY_BYTES).
+    PAYLOAD_TOO_LARGE body_too_large "The request body is too large.";
+    /// 415: a JSON door was given something else.
+    UNSUPPORTED_MEDIA_TYPE unsupported_media_type "This door takes a body of type application/json.";
+    /// 500: a defect of ours; the log has the cause under the same request id.
+    INTERNAL_SERVER_ERROR internal "Something went wrong in the vault.";
+    /// 502: the provider's token endpoint failed or could not be reached.
+    BAD_GATEWAY provider_error "The provider could not be reached or gave no usable answer.";
+    /// 502: the provider's discovery document could not be read.
+    BAD_GATEWAY upstream_error "The provider's configuration could not be read.";
+    /// 503: the append queue is full.
+    SERVICE_UNAVAILABLE overloaded "The vault is overloaded.";
+    /// 503: the read could not be recorded, so the credential is not given.
+    SERVICE_UNAVAILABLE audit_unavailable "The read could not be recorded, so no credential is given.";
+    /// 503: another caller's refresh has not come to an end in time.
+    SERVICE_UNAVAILABLE refresh_unavailable "The credential could not be refreshed in time.";
+    /// 503: the database cannot be reached.
+    SERVICE_UNAVAILABLE database_unavailable "The vault's database is not available.";
+    /// 503: the server has not finished starting.
+    SERVICE_UNAVAILABLE starting "The vault is starting.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_constructor_bears_the_code_of_its_name_and_the_contracts_status() {
+        let error = ApiError::state_used("used before");
+        assert_eq!(
+            (error.code(), error.status()),
+            ("state_used", StatusCode::CONFLICT)
+        );
+        let error = ApiError::audit_unavailable();
+        assert_eq!(
+            (error.code(), error.status()),
+            ("audit_unavailable", StatusCode::SERVICE_UNAVAILABLE)
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! One id per request: taken from the caller when it is sane, made here otherwise, always returned.
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::error::complete;
+use super::headers::protect;
+use crate::random;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const MAX_LENGTH: usize = 128;
+
+/// The id under which a request is logged, recorded and answered: 1 to 128 of `[A-Za-z0-9._:-]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId(String);
+
+impl RequestId {
+    /// Accepts a caller's id, or says that it is not sane by `None`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<RequestId> {
+        let sane = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+        let fits = (1..=MAX_LENGTH).contains(&text.len());
+        (fits && text.bytes().all(sane)).then(|| RequestId(text.to_owned()))
+    }
+
+    /// A fresh id. Should the random generator fail, the request still gets an answer, under a constant one.
+    fn make() -> RequestId {
+        RequestId(
+            random::make_uuid().map_or_else(|_| "unavailable".to_owned(), |id| id.to_string()),
+        )
+    }
+
+    fn of(headers: &HeaderMap) -> RequestId {
+        let sent = headers
+            .get(X_REQUEST_ID)
+            .and_then(|value| value.to_str().ok());
+        sent.and_then(RequestId::parse)
+            .unwrap_or_else(RequestId::make)
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The outermost middleware: puts the request's [`RequestId`] into its extensions, and into the answer's header and
+/// error envelope. It also adds the headers that every answer carries.
+pub async fn request_id(mut request: Request, next: Next) -> Response {
+    let id = RequestId::of(request.headers());
+    request.extensions_mut().insert(id.clone());
+    let mut response = complete(next.run(request).await, id.as_str());
+    protect(response.headers_mut());
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sane_id_is_kept() {
+        assert_eq!(
+            RequestId::parse("Trace-7:a.b_c").unwrap().as_str(),
+            "Trace-7:a.b_c"
+        );
+        assert!(RequestId::parse(&"x".repeat(128)).is_some());
+    }
+
+    #[test]
+    fn an_empty_long_or_strange_id_is_refused() {
+        for text in ["", &"x".repeat(129), "a b", "a\nb", "ä", "a/b"] {
+            assert_eq!(RequestId::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn made_ids_differ() {
+        assert_ne!(RequestId::make(), RequestId::make());
+    }
+}
