@@ -6,3 +6,4 @@ pub mod keys;
 pub mod random;
 pub mod return_url;
 pub mod schema;
+pub mod upstream;

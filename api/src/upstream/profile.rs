@@ -1,0 +1,234 @@
+//! A provider with its endpoints found and its secrets at hand.
+
+use std::fmt;
+use std::sync::Arc;
+
+use nexus_domain::provider::{ProviderProfile, ProviderSecrets, SECRET_PARAMS};
+use nexus_domain::secret::Secret;
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::Upstream;
+use super::discovery::Discovered;
+use super::error::UpstreamError;
+
+/// Members of `params` that configure the vault; every other scalar is an authorization parameter.
+const NAMED_PARAMS: [&str; 12] = [
+    "auth_strategy",
+    "credential_schema",
+    "error_in_200",
+    "id_token_as_access_token",
+    "refresh_reuse_grace_seconds",
+    "refresh_rotation",
+    "revocation_endpoint",
+    "scope_separator",
+    "skip_scope_on_auth",
+    "skip_scope_on_exchange",
+    "token_request_format",
+    "validation",
+];
+
+/// Parameters that belong to the flow itself; no setting may speak for them.
+const FLOW_PARAMS: [&str; 11] = [
+    "client_id",
+    "code_challenge",
+    "code_challenge_method",
+    "nonce",
+    "redirect_uri",
+    "request",
+    "request_uri",
+    "resource",
+    "response_type",
+    "scope",
+    "state",
+];
+
+/// How the client proves itself at the token endpoint (RFC 6749 §2.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuthMethod {
+    /// Id and secret in the body.
+    SecretPost,
+    /// Id and secret, each form-encoded, in HTTP Basic.
+    SecretBasic,
+    /// A public client: its id alone.
+    None,
+}
+
+/// A provider with its endpoints found and its secrets at hand. Made by [`Upstream::resolve`].
+#[derive(Clone)]
+pub struct ResolvedProvider {
+    /// Where people are sent.
+    pub authorization_endpoint: Url,
+    /// Where codes and refresh tokens are redeemed.
+    pub token_endpoint: Url,
+    /// The `OpenID` Connect issuer: id tokens are verified when it is known.
+    pub issuer: Option<String>,
+    /// The OAuth client's id.
+    pub client_id: String,
+    /// The OAuth client's secret; none for a public client.
+    pub client_secret: Option<Secret>,
+    /// How the client proves itself.
+    pub auth_method: ClientAuthMethod,
+    /// What is asked for when a request names no scopes.
+    pub scopes: Vec<String>,
+    /// Further authorization parameters.
+    pub extra_params: Vec<(String, String)>,
+    /// Resource indicators (RFC 8707).
+    pub resources: Vec<String>,
+    /// Whether every authorization response carries `iss` (RFC 9207).
+    pub promises_iss: bool,
+}
+
+impl fmt::Debug for ResolvedProvider {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ResolvedProvider")
+            .field("token_endpoint", &self.token_endpoint.as_str())
+            .field("issuer", &self.issuer)
+            .field("auth_method", &self.auth_method)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The authorization response comes from another issuer than the request went to, or does not say where it comes from
+/// although it should (RFC 9207 §2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the authorization response does not come from the provider's issuer")]
+pub struct ForeignIssuer;
+
+impl ResolvedProvider {
+    /// Checks the `iss` of an authorization response: when present it must be the issuer, and it must be present when
+    /// the provider promised it. Where no issuer is known there is nothing to compare with.
+    pub fn check_iss(&self, iss: Option<&str>) -> Result<(), ForeignIssuer> {
+        match (&self.issuer, iss) {
+            (Some(issuer), Some(iss)) if issuer != iss => Err(ForeignIssuer),
+            (Some(_), None) if self.promises_iss => Err(ForeignIssuer),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Upstream {
+    /// Finds the provider's endpoints. Those of the profile win over discovered ones; discovery happens only when the
+    /// profile enables it, or lacks an endpoint, and names an issuer.
+    pub async fn resolve(
+        &self,
+        profile: &ProviderProfile,
+        secrets: &ProviderSecrets,
+    ) -> Result<ResolvedProvider, UpstreamError> {
+        let discovered = self.discovered(profile).await?;
+        let auth_method = auth_method(profile)?;
+        let public = auth_method == ClientAuthMethod::None;
+        Ok(ResolvedProvider {
+            authorization_endpoint: self.authorization_endpoint(profile, discovered.as_deref())?,
+            token_endpoint: self.token_endpoint(profile, discovered.as_deref())?,
+            issuer: given(profile.issuer.as_ref()).map(str::to_owned),
+            client_id: given(profile.client_id.as_ref())
+                .ok_or(UpstreamError::Missing("client_id"))?
+                .to_owned(),
+            client_secret: secrets.client_secret.clone().filter(|_| !public),
+            auth_method,
+            scopes: profile.scopes.clone(),
+            extra_params: extra_params(&profile.params),
+            resources: resources(&profile.params),
+            promises_iss: discovered.is_some_and(|document| document.promises_iss()),
+        })
+    }
+
+    async fn discovered(
+        &self,
+        profile: &ProviderProfile,
+    ) -> Result<Option<Arc<Discovered>>, UpstreamError> {
+        let complete = given(profile.auth_url.as_ref()).is_some()
+            && given(profile.token_url.as_ref()).is_some();
+        match given(profile.issuer.as_ref()) {
+            Some(issuer) if profile.enable_discovery || !complete => {
+                self.discover(issuer).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn authorization_endpoint(
+        &self,
+        profile: &ProviderProfile,
+        discovered: Option<&Discovered>,
+    ) -> Result<Url, UpstreamError> {
+        let found = discovered.map(Discovered::authorization_endpoint);
+        self.endpoint("auth_url", profile.auth_url.as_ref(), found)
+    }
+
+    fn token_endpoint(
+        &self,
+        profile: &ProviderProfile,
+        discovered: Option<&Discovered>,
+    ) -> Result<Url, UpstreamError> {
+        let found = discovered.and_then(Discovered::token_endpoint);
+        self.endpoint("token_url", profile.token_url.as_ref(), found)
+    }
+
+    fn endpoint(
+        &self,
+        field: &'static str,
+        set: Option<&String>,
+        discovered: Option<&Url>,
+    ) -> Result<Url, UpstreamError> {
+        let url = match given(set) {
+            Some(text) => Url::parse(text).map_err(|_| UpstreamError::Malformed(field))?,
+            None => discovered.cloned().ok_or(UpstreamError::Missing(field))?,
+        };
+        self.http
+            .check(&url)
+            .map_err(|error| UpstreamError::Insecure(field, error))?;
+        Ok(url)
+    }
+}
+
+fn given(setting: Option<&String>) -> Option<&str> {
+    setting.map(String::as_str).filter(|text| !text.is_empty())
+}
+
+fn auth_method(profile: &ProviderProfile) -> Result<ClientAuthMethod, UpstreamError> {
+    match given(profile.auth_header.as_ref()) {
+        None | Some("client_secret_post") => Ok(ClientAuthMethod::SecretPost),
+        Some("client_secret_basic") => Ok(ClientAuthMethod::SecretBasic),
+        Some("none") => Ok(ClientAuthMethod::None),
+        Some(_) => Err(UpstreamError::UnsupportedAuthMethod),
+    }
+}
+
+fn extra_params(params: &Map<String, Value>) -> Vec<(String, String)> {
+    let ours = |name: &str| {
+        NAMED_PARAMS.contains(&name)
+            || FLOW_PARAMS.contains(&name)
+            || SECRET_PARAMS
+                .iter()
+                .any(|secret| secret.eq_ignore_ascii_case(name))
+    };
+    let extra = params.iter().filter(|(name, _)| !ours(name));
+    extra
+        .filter_map(|(name, value)| Some((name.clone(), scalar(value)?)))
+        .collect()
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// One resource or several.
+fn resources(params: &Map<String, Value>) -> Vec<String> {
+    match params.get("resource") {
+        Some(Value::String(one)) if !one.is_empty() => vec![one.clone()],
+        Some(Value::Array(several)) => several
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
+        _ => Vec::new(),
+    }
+}

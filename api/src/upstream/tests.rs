@@ -1,0 +1,58 @@
+//! The client against small servers on loopback that behave and misbehave.
+
+use std::time::Duration;
+
+use nexus_domain::provider::{ProviderProfile, ProviderSecrets};
+use nexus_domain::secret::Secret;
+use serde_json::{Value, json};
+
+use super::*;
+
+mod discovering;
+mod id_tokens;
+mod provider;
+mod resolving;
+mod token_calls;
+mod wire_faults;
+
+use provider::{Recorded, TestProvider};
+
+fn upstream_with(timeout: Duration, discovery_ttl: Duration) -> Upstream {
+    let config = UpstreamConfig {
+        rules: UpstreamRules::Loopback,
+        timeout,
+        discovery_ttl,
+    };
+    Upstream::new(config).unwrap()
+}
+
+fn upstream() -> Upstream {
+    upstream_with(Duration::from_secs(10), Duration::from_mins(10))
+}
+
+/// A profile with manual endpoints at `base`.
+fn profile(base: &str) -> ProviderProfile {
+    ProviderProfile {
+        name: "acme".to_owned(),
+        client_id: Some("client one".to_owned()),
+        auth_url: Some(format!("{base}/authorize")),
+        token_url: Some(format!("{base}/token")),
+        scopes: vec!["openid".to_owned(), "email".to_owned()],
+        ..ProviderProfile::default()
+    }
+}
+
+fn secrets() -> ProviderSecrets {
+    ProviderSecrets {
+        client_secret: Some(Secret::new("s3cret &+")),
+        ..ProviderSecrets::default()
+    }
+}
+
+async fn resolved(profile: &ProviderProfile) -> ResolvedProvider {
+    upstream().resolve(profile, &secrets()).await.unwrap()
+}
+
+fn params(value: Value) -> serde_json::Map<String, Value> {
+    serde_json::from_value(value).unwrap()
+}

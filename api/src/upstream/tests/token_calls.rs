@@ -1,0 +1,186 @@
+use super::*;
+
+const CODE: &str = "the-code";
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const REDIRECT: &str = "http://127.0.0.1:8090/auth/callback";
+
+async fn exchange(profile: &ProviderProfile) -> Result<TokenAnswer, CallFailure> {
+    let provider = resolved(profile).await;
+    upstream()
+        .exchange_code(
+            &provider,
+            &Secret::new(CODE),
+            &Secret::new(VERIFIER),
+            REDIRECT,
+        )
+        .await
+}
+
+async fn refresh(profile: &ProviderProfile) -> Result<TokenAnswer, CallFailure> {
+    let provider = resolved(profile).await;
+    upstream()
+        .redeem_refresh_token(&provider, &Secret::new("old-refresh"))
+        .await
+}
+
+fn only_request(provider: &TestProvider) -> Recorded {
+    let requests = provider.requests("/token");
+    assert_eq!(requests.len(), 1);
+    requests[0].clone()
+}
+
+#[tokio::test]
+async fn a_code_is_exchanged_with_its_verifier_and_redirect_uri() {
+    let provider = TestProvider::start().await;
+    provider.answers_json(
+        "/token",
+        200,
+        &json!({
+            "access_token": "at", "token_type": "bearer", "expires_in": 3600, "refresh_token": "rt",
+            "id_token": "a.b.c", "scope": "openid email",
+        }),
+    );
+    let answer = exchange(&profile(&provider.base)).await.unwrap();
+    assert_eq!(answer.access_token.expose(), "at");
+    assert_eq!(answer.token_type, "Bearer");
+    assert_eq!(answer.expires_in, Some(Duration::from_hours(1)));
+    assert_eq!(answer.refresh_token.unwrap().expose(), "rt");
+    assert_eq!(answer.id_token.unwrap().expose(), "a.b.c");
+    assert_eq!(answer.scope.unwrap(), ["openid", "email"]);
+
+    let request = only_request(&provider);
+    assert_eq!(request.field("grant_type"), Some("authorization_code"));
+    assert_eq!(request.field("code"), Some(CODE));
+    assert_eq!(request.field("code_verifier"), Some(VERIFIER));
+    assert_eq!(request.field("redirect_uri"), Some(REDIRECT));
+    assert_eq!(
+        request.headers["user-agent"],
+        concat!("nexus/", env!("CARGO_PKG_VERSION"))
+    );
+    assert_eq!(request.headers["accept"], "application/json");
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_redeemed() {
+    let provider = TestProvider::start().await;
+    provider.answers_json("/token", 200, &json!({"access_token": "at"}));
+    let answer = refresh(&profile(&provider.base)).await.unwrap();
+    assert!(
+        answer.refresh_token.is_none() && answer.scope.is_none() && answer.expires_in.is_none()
+    );
+    let request = only_request(&provider);
+    assert_eq!(request.field("grant_type"), Some("refresh_token"));
+    assert_eq!(request.field("refresh_token"), Some("old-refresh"));
+    assert_eq!(request.field("scope"), None);
+}
+
+#[tokio::test]
+async fn the_client_proves_itself_as_its_provider_wants_it() {
+    let provider = TestProvider::start().await;
+    provider.answers_json("/token", 200, &json!({"access_token": "at"}));
+    let mut asked = Vec::new();
+    for method in [None, Some("client_secret_basic"), Some("none")] {
+        let auth_header = method.map(str::to_owned);
+        refresh(&ProviderProfile {
+            auth_header,
+            ..profile(&provider.base)
+        })
+        .await
+        .unwrap();
+        asked = provider.requests("/token");
+    }
+    let (post, basic, none) = (&asked[0], &asked[1], &asked[2]);
+    assert_eq!(
+        (post.field("client_id"), post.field("client_secret")),
+        (Some("client one"), Some("s3cret &+"))
+    );
+    assert!(!post.headers.contains_key("authorization"));
+    // base64 of `client+one:s3cret+%26%2B`: each part form-encoded first (RFC 6749 §2.3.1).
+    assert_eq!(
+        basic.headers["authorization"],
+        "Basic Y2xpZW50K29uZTpzM2NyZXQrJTI2JTJC"
+    );
+    assert_eq!(
+        (basic.field("client_id"), basic.field("client_secret")),
+        (None, None)
+    );
+    assert_eq!(
+        (none.field("client_id"), none.field("client_secret")),
+        (Some("client one"), None)
+    );
+    assert!(!none.headers.contains_key("authorization"));
+}
+
+#[tokio::test]
+async fn success_is_recognised_without_its_content_type_and_at_any_2xx_status() {
+    let provider = TestProvider::start().await;
+    for (status, headers) in [(200, vec![("content-type", "text/plain")]), (201, vec![])] {
+        provider.answers("/token", status, &headers, r#"{"access_token":"at"}"#);
+        assert_eq!(
+            refresh(&profile(&provider.base))
+                .await
+                .unwrap()
+                .access_token
+                .expose(),
+            "at"
+        );
+    }
+}
+
+#[tokio::test]
+async fn complete_answers_without_tokens_are_known_failures() {
+    let provider = TestProvider::start().await;
+    for (status, body, error) in [
+        (
+            400,
+            r#"{"error":"invalid_grant","error_description":"old-refresh is gone"}"#,
+            "invalid_grant",
+        ),
+        (401, r#"{"error":"invalid_client"}"#, "invalid_client"),
+        (429, r#"{"error":"slow_down"}"#, "status_429"),
+        (503, "", "status_503"),
+        (502, "<html>bad gateway</html>", "status_502"),
+        (302, "", "status_302"),
+        (200, "", "invalid_response"),
+        (200, "<html>", "invalid_response"),
+        (200, r#"{"token":"at"}"#, "invalid_response"),
+        (
+            200,
+            r#"{"error":"bad_verification_code"}"#,
+            "bad_verification_code",
+        ),
+    ] {
+        provider.answers(
+            "/token",
+            status,
+            &[("retry-after", "7"), ("location", "/elsewhere")],
+            body,
+        );
+        let failure = refresh(&profile(&provider.base)).await.unwrap_err();
+        assert_eq!(
+            (failure.outcome, failure.error.as_str()),
+            (Outcome::Known, error),
+            "{status} {body}"
+        );
+        assert_eq!(failure.http_status, Some(status));
+        assert_eq!(failure.retry_after, Some(Duration::from_secs(7)));
+        assert!(!format!("{failure:?}").contains("old-refresh"));
+    }
+    assert!(provider.requests("/elsewhere").is_empty());
+}
+
+#[tokio::test]
+async fn plain_http_to_elsewhere_is_never_sent() {
+    let provider = ResolvedProvider {
+        token_endpoint: "http://idp.example/token".parse().unwrap(),
+        ..resolved(&profile("https://idp.example")).await
+    };
+    let failure = upstream()
+        .redeem_refresh_token(&provider, &Secret::new("rt"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (failure.outcome, failure.error.as_str()),
+        (Outcome::Known, "insecure_url")
+    );
+}

@@ -1,0 +1,169 @@
+//! Codes and refresh tokens redeemed at the token endpoint.
+
+use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use nexus_domain::secret::Secret;
+use oauth2::{
+    AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest,
+    HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, TokenUrl,
+};
+use zeroize::Zeroizing;
+
+use super::Upstream;
+use super::call::{CallFailure, Facts};
+use super::http::{Http, SendError};
+use super::profile::{ClientAuthMethod, ResolvedProvider};
+use super::wire::{ErrorBody, TokenBody, TokenClient};
+
+/// Tokens, as the token endpoint gave them (RFC 6749 §5.1).
+#[derive(Debug, Clone)]
+pub struct TokenAnswer {
+    /// The access token.
+    pub access_token: Secret,
+    /// Its type, `Bearer` unless the provider says otherwise.
+    pub token_type: String,
+    /// A new refresh token; none when the old one stays good.
+    pub refresh_token: Option<Secret>,
+    /// The id token, not verified yet.
+    pub id_token: Option<Secret>,
+    /// What was granted; none when it is what was asked for.
+    pub scope: Option<Vec<String>>,
+    /// How long the access token lives, counted from the answer; none when it does not expire.
+    pub expires_in: Option<Duration>,
+}
+
+impl From<TokenBody> for TokenAnswer {
+    fn from(body: TokenBody) -> TokenAnswer {
+        TokenAnswer {
+            access_token: Secret::new(body.access_token.into_secret()),
+            token_type: body.token_type.0,
+            refresh_token: body
+                .refresh_token
+                .map(|token| Secret::new(token.into_secret())),
+            id_token: body.id_token,
+            scope: body
+                .scopes
+                .map(|scopes| scopes.iter().map(|scope| scope.to_string()).collect()),
+            expires_in: body.expires_in,
+        }
+    }
+}
+
+impl Upstream {
+    /// Exchanges an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5). Sends at most one request.
+    pub async fn exchange_code(
+        &self,
+        provider: &ResolvedProvider,
+        code: &Secret,
+        pkce_verifier: &Secret,
+        redirect_uri: &str,
+    ) -> Result<TokenAnswer, CallFailure> {
+        let redirect = RedirectUrl::new(redirect_uri.to_owned())
+            .map_err(|_| CallFailure::unsent("redirect_uri"))?;
+        let call = Call::new(&self.http);
+        let http = |request| call.send(request);
+        let answer = client(provider)
+            .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
+            .set_pkce_verifier(PkceCodeVerifier::new(pkce_verifier.expose().to_owned()))
+            .set_redirect_uri(Cow::Owned(redirect))
+            .request_async(&http)
+            .await;
+        call.conclude(answer, provider, &[code, pkce_verifier])
+    }
+
+    /// Redeems a refresh token (RFC 6749 §6). Sends at most one request.
+    pub async fn redeem_refresh_token(
+        &self,
+        provider: &ResolvedProvider,
+        refresh_token: &Secret,
+    ) -> Result<TokenAnswer, CallFailure> {
+        let call = Call::new(&self.http);
+        let http = |request| call.send(request);
+        let answer = client(provider)
+            .exchange_refresh_token(&RefreshToken::new(refresh_token.expose().to_owned()))
+            .request_async(&http)
+            .await;
+        call.conclude(answer, provider, &[refresh_token])
+    }
+}
+
+fn client(provider: &ResolvedProvider) -> TokenClient<EndpointNotSet, EndpointSet> {
+    let client = TokenClient::new(ClientId::new(provider.client_id.clone()))
+        .set_token_uri(TokenUrl::from_url(provider.token_endpoint.clone()))
+        .set_auth_type(match provider.auth_method {
+            ClientAuthMethod::SecretBasic => AuthType::BasicAuth,
+            ClientAuthMethod::SecretPost | ClientAuthMethod::None => AuthType::RequestBody,
+        });
+    match &provider.client_secret {
+        Some(secret) => client.set_client_secret(ClientSecret::new(secret.expose().to_owned())),
+        None => client,
+    }
+}
+
+/// One call. Remembers what the answer's headers said, which the oauth2 crate does not pass on.
+struct Call<'a> {
+    http: &'a Http,
+    facts: Mutex<Option<Facts>>,
+}
+
+impl Call<'_> {
+    fn new(http: &Http) -> Call<'_> {
+        Call {
+            http,
+            facts: Mutex::default(),
+        }
+    }
+
+    /// The crate takes 200 with a JSON content type for success; providers use other 2xx statuses and forget the type.
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, SendError> {
+        let mut response = self.http.send(request).await?;
+        let facts = Facts::of(response.status(), response.headers());
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some(facts);
+        if response.status().is_success() {
+            *response.status_mut() = StatusCode::OK;
+            response.headers_mut().remove(CONTENT_TYPE);
+        }
+        Ok(response)
+    }
+
+    fn conclude(
+        self,
+        answer: Result<TokenBody, RequestTokenError<SendError, ErrorBody>>,
+        provider: &ResolvedProvider,
+        sent: &[&Secret],
+    ) -> Result<TokenAnswer, CallFailure> {
+        let error = match answer {
+            Ok(body) => return Ok(body.into()),
+            Err(error) => error,
+        };
+        let secrets: Vec<&str> = sent
+            .iter()
+            .copied()
+            .chain(&provider.client_secret)
+            .map(Secret::expose)
+            .collect();
+        let facts = self
+            .facts
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        Err(match (error, facts) {
+            (RequestTokenError::Request(error), _) => CallFailure::unanswered(&error),
+            (RequestTokenError::ServerResponse(body), Some(facts)) => {
+                CallFailure::answered(&facts, Some(body), &secrets)
+            }
+            // An error may come with a status of success.
+            (RequestTokenError::Parse(_, body), Some(facts)) => {
+                let body = Zeroizing::new(body);
+                CallFailure::answered(&facts, serde_json::from_slice(&body).ok(), &secrets)
+            }
+            (RequestTokenError::Other(_), Some(facts)) => {
+                CallFailure::answered(&facts, None, &secrets)
+            }
+            (_, None) => CallFailure::unsent("invalid_request_url"),
+        })
+    }
+}
