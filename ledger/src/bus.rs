@@ -148,7 +148,7 @@ impl Ledger {
                 Err(ExecuteError::Append(AppendError::Conflict { .. }))
                     if attempt < ATTEMPTS && context.only_at.is_none() =>
                 {
-                    attempt += 1
+                    attempt += 1;
                 }
                 outcome => return outcome,
             }

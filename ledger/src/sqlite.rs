@@ -11,6 +11,7 @@ mod open;
 mod readers;
 mod rows;
 mod wal;
+mod write;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -241,9 +241,9 @@ impl Checkpoints<'_> {
         let Some(larger) = self.backend.checkpoints(tree.size(), 1).await?.pop() else {
             return Ok(());
         };
-        match self.backend.newest_head().await?.position() < larger.size {
-            true => Err(diverges(larger.size, Divergence::Truncated)),
-            false => Ok(()),
+        if self.backend.newest_head().await?.position() < larger.size {
+            return Err(diverges(larger.size, Divergence::Truncated));
         }
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Opening: lock, permissions, settings, schema; then the threads and the loaders' pool.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -91,11 +91,12 @@ impl SqliteDatabase {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
 fn unavailable(error: impl ToString) -> OpenError {
     OpenError::Unavailable(error.to_string())
 }
 
-fn open_files(path: &PathBuf) -> Result<Files, OpenError> {
+fn open_files(path: &Path) -> Result<Files, OpenError> {
     let lock = files::lock(path)?;
     files::make_private(path)?;
     let writing = open_writing(path).map_err(unavailable)?;

@@ -6,8 +6,8 @@ use nexus_ledger::{Append, AppendError, Appended, Expected, Guard, NameChange, N
 
 use super::store::{Store, append, event, log, stream};
 
-fn conflict(actual: u64) -> Option<AppendError> {
-    Some(AppendError::Conflict { actual })
+fn conflict(actual: u64) -> AppendError {
+    AppendError::Conflict { actual }
 }
 
 fn guarded(id: &str, on: &str, at: u64) -> Append {
@@ -20,10 +20,10 @@ fn guarded(id: &str, on: &str, at: u64) -> Append {
     }
 }
 
-fn moved() -> Option<AppendError> {
-    Some(AppendError::GuardMoved {
+fn moved() -> AppendError {
+    AppendError::GuardMoved {
         stream_type: "thing".into(),
-    })
+    }
 }
 
 fn sequences(outcomes: &[Result<Appended, AppendError>]) -> Vec<Option<u64>> {
@@ -42,16 +42,16 @@ pub(crate) async fn an_expectation_that_does_not_hold_is_a_conflict(store: &Stor
     let ledger = store.open().await;
     assert_eq!(
         ledger.append(append("a", Expected::At(1))).await.err(),
-        conflict(0)
+        Some(conflict(0))
     );
     ledger.append(append("a", Expected::At(0))).await.unwrap();
     assert_eq!(
         ledger.append(append("a", Expected::At(0))).await.err(),
-        conflict(1)
+        Some(conflict(1))
     );
     assert_eq!(
         ledger.append(append("a", Expected::At(2))).await.err(),
-        conflict(1)
+        Some(conflict(1))
     );
     ledger.append(append("a", Expected::Any)).await.unwrap();
     ledger.append(append("a", Expected::At(2))).await.unwrap();
@@ -72,7 +72,7 @@ pub(crate) async fn of_two_claims_in_one_batch_the_first_wins(store: &Store) {
         )
         .await;
     assert_eq!(sequences(&outcomes), [Some(1), None, Some(2)]);
-    assert_eq!(outcomes[1].as_ref().err().cloned(), conflict(1));
+    assert_eq!(outcomes[1].as_ref().err().cloned(), Some(conflict(1)));
     assert_eq!(hold.batches(), [1, 2], "they were one batch");
     ledger.stop().await;
 }
@@ -81,8 +81,14 @@ pub(crate) async fn a_guard_on_a_stream_that_moved_refuses(store: &Store) {
     let ledger = store.open().await;
     ledger.append(guarded("b", "a", 0)).await.unwrap();
     ledger.append(append("a", Expected::At(0))).await.unwrap();
-    assert_eq!(ledger.append(guarded("b", "a", 0)).await.err(), moved());
-    assert_eq!(ledger.append(guarded("b", "a", 2)).await.err(), moved());
+    assert_eq!(
+        ledger.append(guarded("b", "a", 0)).await.err(),
+        Some(moved())
+    );
+    assert_eq!(
+        ledger.append(guarded("b", "a", 2)).await.err(),
+        Some(moved())
+    );
     ledger.append(guarded("b", "a", 1)).await.unwrap();
     ledger.stop().await;
 }
@@ -97,7 +103,7 @@ pub(crate) async fn a_guard_sees_a_move_earlier_in_its_batch(store: &Store) {
     ];
     let outcomes = hold.one_batch(&ledger, members).await;
     assert_eq!(sequences(&outcomes), [Some(1), Some(1), None, Some(1)]);
-    assert_eq!(outcomes[2].as_ref().err().cloned(), moved());
+    assert_eq!(outcomes[2].as_ref().err().cloned(), Some(moved()));
     assert_eq!(hold.batches(), [1, 3], "they were one batch");
     ledger.stop().await;
 }
@@ -199,7 +205,7 @@ pub(crate) async fn a_deadline_is_judged_by_the_databases_clock(store: &Store) {
         .unwrap()
         .events[0]
         .recorded_at;
-    let not_before = before.plus(Duration::from_secs(3_600));
+    let not_before = before.plus(Duration::from_hours(1));
     let early = Append {
         not_before: Some(not_before),
         ..append("a", Expected::Any)

@@ -10,7 +10,7 @@ use super::store::{Store, append};
 
 const EVENTS: u64 = 400;
 /// Far longer than any of this takes: a test that waits so long has failed.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn write_concurrently(ledger: &Ledger) -> JoinSet<()> {
     let mut writers = JoinSet::new();

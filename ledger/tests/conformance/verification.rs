@@ -8,6 +8,12 @@ use nexus_ledger::{Append, Expected, Ledger, NewEvent, Options};
 
 use super::store::{Store, append, event, key, stream};
 
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+}
+
 /// Five events, each a batch of its own and with a blob, and a checkpoint of the last.
 async fn filled(store: &Store) -> Ledger {
     let ledger = Ledger::open(Options {
@@ -91,12 +97,6 @@ pub(crate) async fn a_rewritten_history_is_found_by_its_checkpoint(store: &Store
         blob_digest: events[0].blob_digest,
     }
     .hash();
-    let hex = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    };
     // A tree of five leaves: the root of the first four, then the fifth.
     let mut frontier = ledger.head().tree.to_bytes();
     frontier.splice(32.., forged);
