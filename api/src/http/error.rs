@@ -58,6 +58,12 @@ impl ApiError {
         self.0.code
     }
 
+    /// The sentence for the caller.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// The same refusal under another status, for a door whose contract says so.
     #[must_use]
     pub fn with_status(mut self, status: StatusCode) -> ApiError {

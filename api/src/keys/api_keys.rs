@@ -34,6 +34,7 @@ impl fmt::Display for KeyName {
 }
 
 /// The admin keys. Holds their SHA-256 hashes, not the keys.
+#[derive(Clone)]
 pub struct ApiKeys(Vec<(Hash, KeyName)>);
 
 type Hash = [u8; 32];

@@ -10,7 +10,7 @@ use openidconnect::core::{
     CoreResponseMode, CoreResponseType, CoreSubjectIdentifierType,
 };
 use openidconnect::{
-    AdditionalProviderMetadata, HttpRequest, IssuerUrl, JsonWebKeySet, ProviderMetadata, TokenUrl,
+    AdditionalProviderMetadata, IssuerUrl, JsonWebKeySet, ProviderMetadata, TokenUrl,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -143,7 +143,6 @@ impl Upstream {
 async fn fetch(http: &Http, issuer: &str) -> Answer {
     let issuer =
         IssuerUrl::new(issuer.to_owned()).map_err(|_| UpstreamError::Malformed("issuer"))?;
-    let send = |request: HttpRequest| http.send(request);
-    let document = Document::discover_async(issuer, &send).await?;
+    let document = Document::discover_async(issuer, http).await?;
     Ok(Arc::new(Discovered(document)))
 }

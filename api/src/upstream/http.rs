@@ -3,7 +3,8 @@
 use std::sync::Once;
 use std::time::Duration;
 
-use oauth2::{HttpRequest, HttpResponse};
+use futures::future::BoxFuture;
+use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use reqwest::redirect::Policy;
 use url::Url;
 use zeroize::Zeroize;
@@ -120,6 +121,16 @@ impl Http {
     /// Whether the rules allow the URL.
     pub(super) fn check(&self, url: &Url) -> Result<(), InsecureUrl> {
         self.rules.check(url)
+    }
+}
+
+/// For discovery. A closure over a reference would do, but a future over it cannot be proved to be `Send`.
+impl<'c> AsyncHttpClient<'c> for Http {
+    type Error = SendError;
+    type Future = BoxFuture<'c, Result<HttpResponse, SendError>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.send(request))
     }
 }
 

@@ -49,6 +49,32 @@ fn secrets() -> ProviderSecrets {
     }
 }
 
+/// Calls run in tasks of their own, so that a caller who goes away cancels none.
+#[tokio::test]
+async fn every_call_can_run_in_a_task_of_its_own() {
+    let provider = resolved(&profile("https://nobody.invalid")).await;
+    let client = std::sync::Arc::new(upstream());
+    let now = nexus_domain::time::Timestamp::from_seconds(0);
+    let secret = Secret::new("x");
+    let failures = tokio::spawn(async move {
+        let verified = client
+            .verify_id_token(&provider, &secret, "nonce", None, now)
+            .await;
+        let discovered = client.discover("https://nobody.invalid").await;
+        let refreshed = client.redeem_refresh_token(&provider, &secret).await;
+        let exchanged = client
+            .exchange_code(&provider, &secret, &secret, "https://vault.example/")
+            .await;
+        [
+            verified.is_err(),
+            discovered.is_err(),
+            refreshed.is_err(),
+            exchanged.is_err(),
+        ]
+    });
+    assert_eq!(failures.await.unwrap(), [true; 4]);
+}
+
 async fn resolved(profile: &ProviderProfile) -> ResolvedProvider {
     upstream().resolve(profile, &secrets()).await.unwrap()
 }

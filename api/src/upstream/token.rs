@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use nexus_domain::secret::Secret;
 use oauth2::{
-    AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest,
-    HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, TokenUrl,
+    AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet,
+    EndpointSet, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
+    RequestTokenError, TokenUrl,
 };
 use zeroize::Zeroizing;
 
@@ -65,12 +67,11 @@ impl Upstream {
         let redirect = RedirectUrl::new(redirect_uri.to_owned())
             .map_err(|_| CallFailure::unsent("redirect_uri"))?;
         let call = Call::new(&self.http);
-        let http = |request| call.send(request);
         let answer = client(provider)
             .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(pkce_verifier.expose().to_owned()))
             .set_redirect_uri(Cow::Owned(redirect))
-            .request_async(&http)
+            .request_async(&call)
             .await;
         call.conclude(answer, provider, &[code, pkce_verifier])
     }
@@ -82,10 +83,9 @@ impl Upstream {
         refresh_token: &Secret,
     ) -> Result<TokenAnswer, CallFailure> {
         let call = Call::new(&self.http);
-        let http = |request| call.send(request);
         let answer = client(provider)
             .exchange_refresh_token(&RefreshToken::new(refresh_token.expose().to_owned()))
-            .request_async(&http)
+            .request_async(&call)
             .await;
         call.conclude(answer, provider, &[refresh_token])
     }
@@ -108,6 +108,16 @@ fn client(provider: &ResolvedProvider) -> TokenClient<EndpointNotSet, EndpointSe
 struct Call<'a> {
     http: &'a Http,
     facts: Mutex<Option<Facts>>,
+}
+
+/// A trait of its own rather than a closure: a future over the closure cannot be proved to be `Send`.
+impl<'c> AsyncHttpClient<'c> for Call<'_> {
+    type Error = SendError;
+    type Future = BoxFuture<'c, Result<HttpResponse, SendError>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.send(request))
+    }
 }
 
 impl Call<'_> {
