@@ -108,12 +108,9 @@ impl PostgresBatcher {
 
     async fn try_begin(&mut self, needs: &Needs) -> Result<Facts, Failure> {
         let session = self.session().await?;
-        let begun = match timeout(PATIENCE, session.begin(needs)).await {
-            Ok(begun) => begun,
-            Err(_) => {
-                self.session = None;
-                return Err(Failure::Unable("the server does not answer".to_owned()));
-            }
+        let Ok(begun) = timeout(PATIENCE, session.begin(needs)).await else {
+            self.session = None;
+            return Err(Failure::Unable("the server does not answer".to_owned()));
         };
         if matches!(begun, Err(Failure::Broken(_))) {
             self.session = None;

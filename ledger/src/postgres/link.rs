@@ -38,7 +38,7 @@ impl Link {
             while let Some(message) = messages.next().await {
                 match message {
                     Ok(AsyncMessage::Notification(notification)) => {
-                        notified(notification.payload())
+                        notified(notification.payload());
                     }
                     Ok(_) => {}
                     // Whoever waits for an answer gets this error too.

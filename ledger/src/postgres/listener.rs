@@ -26,7 +26,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Between two attempts to connect.
 const AGAIN: Duration = Duration::from_millis(500);
 /// How often old heads are deleted.
-const TIDY: Duration = Duration::from_secs(60);
+const TIDY: Duration = Duration::from_mins(1);
 /// All but the newest heads are needed no more.
 const DELETE_OLD_HEADS: &str = "DELETE FROM log_heads WHERE size < (SELECT size FROM log_heads ORDER BY size DESC OFFSET 10000 LIMIT 1)";
 

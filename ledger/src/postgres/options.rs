@@ -187,7 +187,7 @@ impl fmt::Debug for PostgresOptions {
 
 fn ssl_mode(named: Option<&str>, has_roots: bool) -> Result<SslMode, String> {
     match (named, has_roots) {
-        (None, true) | (Some("require"), true) | (Some("verify-ca" | "verify-full"), _) => {
+        (None | Some("require"), true) | (Some("verify-ca" | "verify-full"), _) => {
             Ok(SslMode::VerifyFull)
         }
         (None | Some("prefer"), false) => Ok(SslMode::Prefer),
@@ -217,8 +217,9 @@ struct Parts {
 
 impl Parts {
     fn of(url: &str) -> Result<Self, String> {
-        let url =
-            Url::parse(url).map_err(|error| format!("the database URL is not a URL: {error}"))?;
+        let hostless = hostless(url);
+        let url = Url::parse(hostless.as_deref().unwrap_or(url))
+            .map_err(|error| format!("the database URL is not a URL: {error}"))?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
             return Err(format!(
                 "the database URL begins with {}://, not postgres://",
@@ -226,7 +227,12 @@ impl Parts {
             ));
         }
         let mut parts = Self {
-            host: url.host_str().map(decoded).transpose()?.and_then(host),
+            host: url
+                .host_str()
+                .filter(|_| hostless.is_none())
+                .map(decoded)
+                .transpose()?
+                .and_then(host),
             port: url.port(),
             user: non_empty(decoded(url.username())?),
             password: url.password().map(decoded).transpose()?.map(Secret::new),
@@ -249,11 +255,10 @@ impl Parts {
         match name {
             "host" => self.host = host(value),
             "port" => {
+                let port = value.parse();
                 self.port = Some(
-                    value
-                        .parse()
-                        .map_err(|_| "the port in the database URL is not a number below 65536")?,
-                )
+                    port.map_err(|_| "the port in the database URL is not a number below 65536")?,
+                );
             }
             "user" => self.user = non_empty(value),
             "password" => self.password = Some(Secret::new(value)),
@@ -269,6 +274,17 @@ impl Parts {
         }
         Ok(())
     }
+}
+
+/// `postgres://user@/database?host=…` is no URL, but everybody writes it: the same with a host to
+/// be ignored. `None` for a URL that needs none.
+fn hostless(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    authority
+        .ends_with('@')
+        .then(|| format!("{scheme}://{authority}ignored{rest}"))
 }
 
 fn host(text: String) -> Option<Host> {

@@ -161,11 +161,11 @@ impl Session {
             .iter()
             .map(|(scope, name)| (scope.as_str(), name.as_str()))
             .unzip();
-        let begin = begin_statement();
+        let opening = begin_statement();
         let streams_asked: [&(dyn ToSql + Sync); 2] = [&types, &ids];
         let names_asked: [&(dyn ToSql + Sync); 2] = [&scopes, &names];
         let (begun, newest, sequences, owners) = futures::join!(
-            client.batch_execute(&begin),
+            client.batch_execute(&opening),
             client.query_one(&self.newest_head, &[]),
             client.query(&self.sequences, &streams_asked),
             OptionFuture::from(
@@ -259,11 +259,11 @@ impl Session {
     /// The leaf at a position, once no writer is at work; `None` when the log ends before it.
     pub(super) async fn leaf_at(&self, position: u64) -> Result<Option<Vec<u8>>, Error> {
         let client = &self.link.client;
-        let begin = begin_statement();
+        let opening = begin_statement();
         let position = position.cast_signed();
         let asked: [&(dyn ToSql + Sync); 1] = [&position];
         let (begun, leaf, ended) = futures::join!(
-            client.batch_execute(&begin),
+            client.batch_execute(&opening),
             client.query_opt(&self.leaf, &asked),
             client.batch_execute("ROLLBACK"),
         );
