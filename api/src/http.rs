@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod context;
+pub mod doors;
 pub mod error;
 pub mod fallback;
 pub mod headers;

@@ -1,9 +1,13 @@
-//! How the world talks to the vault.
+//! How the world talks to the vault: the use cases, the client of OAuth and OpenID providers, the
+//! two HTTP surfaces, and the server that runs them.
 
+pub mod application;
 pub mod config;
 pub mod http;
 pub mod keys;
 pub mod random;
 pub mod return_url;
 pub mod schema;
+pub mod server;
 pub mod upstream;
+pub mod workers;

@@ -1,0 +1,181 @@
+//! The use cases: what the doors do, without HTTP.
+//!
+//! A use case reads the read models, talks to the upstream between two commands, never inside
+//! one, and answers with a value or its own error. The doors turn both into HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexus_domain::reference::ConnectionReference;
+use nexus_ledger::{AppendError, Ledger, LoadError};
+use nexus_projections::{QueryError, ReadStore};
+use tokio_util::task::TaskTracker;
+
+use crate::keys::{StateKey, StateToken};
+use crate::random::RandomnessUnavailable;
+use crate::return_url::ReturnUrlPolicy;
+use crate::upstream::Upstream;
+
+pub mod capture_credential;
+pub mod check_connection;
+pub mod complete_consent;
+pub mod connect;
+pub mod expire_connections;
+pub mod keyring;
+pub mod manage_providers;
+pub mod read_token;
+pub mod refresh_connection;
+pub mod token;
+
+pub use keyring::Keyring;
+
+/// What the use cases share; clones share it.
+#[derive(Clone)]
+pub struct Application(Arc<Parts>);
+
+/// The parts of an [`Application`].
+pub struct Parts {
+    /// The event log.
+    pub ledger: Ledger,
+    /// The read models.
+    pub reads: ReadStore,
+    /// The client of OAuth and OpenID providers.
+    pub upstream: Upstream,
+    /// Seals and opens secrets.
+    pub keyring: Keyring,
+    /// Makes and checks one-time states.
+    pub state_key: StateKey,
+    /// Where users may be sent back to.
+    pub return_urls: ReturnUrlPolicy,
+    /// What is configured.
+    pub policy: Policy,
+    /// Work that outlives the request that began it.
+    pub tasks: TaskTracker,
+}
+
+/// What is configured of the use cases.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The public URL of the browser doors, without a trailing slash.
+    pub base_url: String,
+    /// The path of the callback.
+    pub redirect_path: String,
+    /// How long a consent may take.
+    pub state_ttl: Duration,
+    /// How long before its end an access token is refreshed.
+    pub refresh_skew: Duration,
+    /// How long a call to a provider may take.
+    pub upstream_timeout: Duration,
+    /// Where users are sent back to when the application does not say.
+    pub default_return_url: Option<url::Url>,
+    /// Which provider URLs may be plain HTTP.
+    pub upstreams: crate::config::UpstreamRules,
+}
+
+impl Policy {
+    /// Where providers send users back to.
+    #[must_use]
+    pub fn redirect_uri(&self) -> String {
+        format!("{}{}", self.base_url, self.redirect_path)
+    }
+
+    /// How long a claim holds: the call's time limit and ample time to record its answer.
+    #[must_use]
+    pub fn claim_deadline_ms(&self) -> u64 {
+        let deadline = self.upstream_timeout + Duration::from_secs(5);
+        u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Application {
+    /// The use cases over `parts`.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Waits for work that outlives its requests, then stops the ledger.
+    pub async fn stop(&self, within: Duration) {
+        self.tasks.close();
+        if tokio::time::timeout(within, self.tasks.wait()).await.is_err() {
+            tracing::error!("calls to providers were still under way at the end");
+        }
+        self.ledger.stop().await;
+    }
+}
+
+impl Application {
+    /// A one-time state that was made here, and the connection it is of.
+    fn known_state(&self, state: &str) -> Option<(StateToken, ConnectionReference)> {
+        let (reference, _) = self.state_key.verify(state)?;
+        Some((self.state_key.token(state)?, reference))
+    }
+}
+
+impl std::ops::Deref for Application {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// What goes wrong without being anybody's mistake; part of every use case's error.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// Too much is waiting.
+    #[error("too many appends are waiting")]
+    Overloaded,
+    /// The database cannot be reached, or its answer is unknown.
+    #[error("the database is unavailable: {0}")]
+    Database(String),
+    /// The thing kept changing underneath.
+    #[error("the stream kept changing")]
+    Conflict,
+    /// A defect, or damaged data; the text names no secret.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<QueryError> for Fault {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Unavailable(cause) => Self::Database(cause),
+            QueryError::Undecodable(_) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<LoadError> for Fault {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Unavailable(cause) => Self::Database(cause),
+            LoadError::Undecodable { .. } => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<AppendError> for Fault {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Overloaded => Self::Overloaded,
+            AppendError::Conflict { .. } | AppendError::GuardMoved { .. } | AppendError::TooEarly { .. } => Self::Conflict,
+            AppendError::Unavailable(_) | AppendError::OutcomeUnknown(_) | AppendError::Stopped => Self::Database(error.to_string()),
+            AppendError::NameTaken { .. } | AppendError::Invalid(_) | AppendError::Refused(_) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<nexus_ledger::ReadError> for Fault {
+    fn from(error: nexus_ledger::ReadError) -> Self {
+        match error {
+            nexus_ledger::ReadError::Unavailable(cause) => Self::Database(cause),
+        }
+    }
+}
+
+impl From<RandomnessUnavailable> for Fault {
+    fn from(error: RandomnessUnavailable) -> Self {
+        Self::Internal(error.to_string())
+    }
+}

@@ -1,0 +1,118 @@
+//! Static credentials: what the user has to fill in, and filling it in.
+
+use nexus_domain::connection::{Connection, ConnectionCommand, ConsentKind, Status};
+use nexus_domain::credential::{Credential, StaticCredential};
+use nexus_domain::metadata::Metadata;
+use nexus_domain::sealing::Purpose;
+use nexus_domain::secret::SecretMap;
+use nexus_domain::strategy::default_credential_schema;
+use nexus_domain::stream::StreamKey;
+use nexus_ledger::Context;
+use nexus_projections::ConnectionRow;
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::complete_consent::{CallbackError, refused};
+use super::keyring::seal_secret;
+use super::{Application, Fault};
+use crate::keys::{StateKey, StateToken};
+use crate::return_url::with_params;
+use crate::schema::{FieldError, validate};
+
+/// What the user has to fill in.
+#[derive(Debug)]
+pub struct CaptureSchema {
+    /// The provider's name.
+    pub provider_name: String,
+    /// A JSON schema of the credential's fields.
+    pub schema: Value,
+}
+
+/// What became of a credential that was filled in.
+#[derive(Debug)]
+pub struct Captured {
+    /// The connection's id.
+    pub connection_id: String,
+    /// Where to send the user.
+    pub redirect_url: Url,
+}
+
+/// Why a static credential was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The state is no good.
+    #[error(transparent)]
+    State(#[from] CallbackError),
+    /// The fields do not fit the schema.
+    #[error("the credentials do not fit the provider's schema")]
+    InvalidCredentials(Vec<FieldError>),
+}
+
+impl From<Fault> for CaptureError {
+    fn from(fault: Fault) -> Self {
+        Self::State(fault.into())
+    }
+}
+
+impl Application {
+    /// What the user has to fill in for the consent that a state names.
+    ///
+    /// # Errors
+    /// [`CallbackError`]
+    pub async fn capture_schema(&self, state: &str) -> Result<CaptureSchema, CallbackError> {
+        let (_, row) = self.static_consent(state).await?;
+        self.schema_of(&row).await
+    }
+
+    /// Takes a static credential, once.
+    ///
+    /// # Errors
+    /// [`CaptureError`]
+    pub async fn capture_credential(&self, state: &str, fields: Map<String, Value>, metadata: Metadata) -> Result<Captured, CaptureError> {
+        let (state, row) = self.static_consent(state).await?;
+        let schema = self.schema_of(&row).await?.schema;
+        let fields = Value::Object(fields);
+        validate(&schema, &fields).map_err(CaptureError::InvalidCredentials)?;
+        let Value::Object(fields) = fields else { return Err(CaptureError::InvalidCredentials(Vec::new())) };
+        let return_url = row.state.pending.as_ref().and_then(|pending| Url::parse(&pending.return_url).ok()).ok_or(CallbackError::InvalidState)?;
+        let connection_id = self.connection_id(&row).await?;
+        self.record_captured(&row, &state, fields, metadata).await?;
+        let redirect_url = with_params(&return_url, &[("status", "success"), ("connection_id", &connection_id)]);
+        Ok(Captured { connection_id, redirect_url })
+    }
+
+    async fn record_captured(&self, row: &ConnectionRow, state: &StateToken, fields: Map<String, Value>, metadata: Metadata) -> Result<(), CaptureError> {
+        let stream = StreamKey { stream_type: "connection".to_owned(), id: row.reference.clone() };
+        let key_id = row.id.as_ref().map(|field| field.sealed.key_id).ok_or(CallbackError::InvalidState)?;
+        let key = self.keyring.key(key_id).await.map_err(|error| Fault::Internal(error.to_string()))?;
+        let plaintext = Credential::Static(StaticCredential { fields: SecretMap::new(fields) }).to_plaintext();
+        let version = row.state.credential_version + 1;
+        let (credential, blob) = seal_secret(&key, key_id, &stream, Purpose::Credential, version, &plaintext)?;
+        let provider = self.provider_of(row).await?;
+        let command = ConnectionCommand::CaptureCredential { state_digest: StateKey::digest(state.as_str()), now: self.ledger.now(), credential, provider_epoch: provider.state.epoch };
+        let context = Context { metadata, blobs: vec![blob], ..Context::default() };
+        self.ledger.execute::<Connection>(&row.reference, command, context).await.map_err(refused)?;
+        Ok(())
+    }
+
+    /// The pending static consent that a state names.
+    async fn static_consent(&self, state: &str) -> Result<(StateToken, ConnectionRow), CallbackError> {
+        let (state, reference) = self.known_state(state).ok_or(CallbackError::InvalidState)?;
+        let row = self.reads.connection(&reference.to_string()).await.map_err(Fault::from)?.ok_or(CallbackError::InvalidState)?;
+        let digest = StateKey::digest(state.as_str());
+        if row.state.spent_state.as_ref() == Some(&digest) {
+            return Err(CallbackError::StateUsed);
+        }
+        let now = self.ledger.now();
+        let open = row.state.pending.as_ref().is_some_and(|pending| pending.state_digest == digest && pending.consent == ConsentKind::Static && now < pending.expires_at);
+        if open && !matches!(row.state.status, Status::Revoked | Status::Deleted) { Ok((state, row)) } else { Err(CallbackError::InvalidState) }
+    }
+
+    async fn schema_of(&self, row: &ConnectionRow) -> Result<CaptureSchema, CallbackError> {
+        let provider = self.provider_of(row).await?;
+        if !provider.is_registered() {
+            return Err(CallbackError::InvalidState);
+        }
+        Ok(CaptureSchema { provider_name: provider.state.profile.name.clone(), schema: default_credential_schema(&provider.state.profile) })
+    }
+}

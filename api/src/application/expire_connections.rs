@@ -1,0 +1,47 @@
+//! Records that pending consents have lapsed. Nothing depends on it for correctness: a consent
+//! that is past its time is refused and shown as failed whether or not this has run.
+
+use nexus_domain::connection::{Connection, ConnectionCommand, ConnectionError};
+use nexus_domain::metadata::Metadata;
+use nexus_ledger::{Context, ExecuteError};
+use nexus_projections::ConnectionRow;
+
+use super::connect::fault_of;
+use super::{Application, Fault};
+
+/// How many are looked at in one go.
+const AT_ONCE: u32 = 200;
+
+impl Application {
+    /// Lets lapse what is due; how many were.
+    ///
+    /// # Errors
+    /// [`Fault`]; what was recorded before it stays recorded.
+    pub async fn expire_connections(&self) -> Result<usize, Fault> {
+        let due = self.reads.connections_due(self.ledger.now(), AT_ONCE).await?;
+        let mut expired = 0;
+        for row in &due {
+            expired += usize::from(self.expire(row).await?);
+        }
+        Ok(expired)
+    }
+
+    async fn expire(&self, row: &ConnectionRow) -> Result<bool, Fault> {
+        let context = Context {
+            metadata: Metadata { actor: Some("system".to_owned()), operation: Some("expire_connections".to_owned()), ..Metadata::default() },
+            // The transaction's clock has the last word on whether it is due.
+            not_before: row.due_at(),
+            only_at: Some(row.sequence),
+            ..Context::default()
+        };
+        let command = ConnectionCommand::Expire { now: self.ledger.now(), exchange_deadline_passed: true };
+        match self.ledger.execute::<Connection>(&row.reference, command, context).await {
+            Ok(_) => Ok(true),
+            Err(ExecuteError::Decision(ConnectionError::NotDue)) => Ok(false),
+            Err(error) => match fault_of(error) {
+                Fault::Conflict => Ok(false),
+                fault => Err(fault),
+            },
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Refreshes a connection: claim, call, record. Any number of callers on any number of nodes
+//! share one exchange, and a rotated refresh token is durable before anyone sees what came with it.
+
+use std::time::Duration;
+
+use nexus_domain::connection::{Connection, ConnectionCommand, ConnectionError, ConnectionEvent, Outcome, RefreshFailure, Status};
+use nexus_domain::credential::{Credential, OAuth2Credential};
+use nexus_domain::metadata::Metadata;
+use nexus_domain::reference::ConnectionId;
+use nexus_domain::sealing::Purpose;
+use nexus_domain::secret::Secret;
+use nexus_domain::stream::StreamKey;
+use nexus_ledger::{AppendError, Context, ExecuteError, RecordedEvent};
+use nexus_projections::{ConnectionRow, ProviderRow};
+use tokio::time::Instant;
+
+use super::connect::fault_of;
+use super::keyring::seal_secret;
+use super::token::TokenPayload;
+use super::{Application, Fault};
+use crate::upstream::{CallFailure, TokenAnswer};
+
+/// How often a claim starts again because the connection moved under it.
+const ATTEMPTS: usize = 8;
+/// How long an answer that cannot be recorded is held and tried again.
+pub(super) const RECORD_FOR: Duration = Duration::from_secs(600);
+/// Between two tries.
+const RECORD_EVERY: Duration = Duration::from_millis(200);
+/// How often a waiter looks unasked.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Why a refresh is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// A caller forces it.
+    Forced,
+    /// The access token has expired or is about to.
+    Due,
+}
+
+/// Why there is no newer credential.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// There is no such connection.
+    #[error("the connection does not exist")]
+    NotFound,
+    /// It serves no credential.
+    #[error("the connection is {0}")]
+    NotActive(&'static str),
+    /// Only its user can mend it.
+    #[error("the connection needs its user: {0}")]
+    Attention(String),
+    /// Its credential was typed in.
+    #[error("the credential is static")]
+    Static,
+    /// The provider gave no refresh token.
+    #[error("there is no refresh token")]
+    NotRefreshable,
+    /// The provider, the network or the operator's settings failed; the connection is as it was.
+    #[error("the provider gave no new credential: {error}")]
+    Provider {
+        /// The provider's error code, or ours.
+        error: String,
+        /// The HTTP status of its answer.
+        http_status: Option<u16>,
+        /// How long it asked to be left alone, seconds.
+        retry_after: Option<u64>,
+    },
+    /// Another caller's refresh has no outcome yet.
+    #[error("another refresh has no outcome yet")]
+    Unresolved,
+    /// Something else went wrong.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// What trying to claim came to.
+enum Claimed {
+    /// The claim is ours.
+    Ours(u64),
+    /// Somebody else's.
+    Held(u64),
+    /// The connection moved: look again.
+    Moved,
+}
+
+impl Application {
+    /// Forces a refresh and hands out what came of it.
+    ///
+    /// # Errors
+    /// [`RefreshError`], or why the new credential could not be handed out.
+    pub async fn refresh_connection(&self, id: &str, door: &str, metadata: &Metadata) -> Result<TokenPayload, RefreshTokenError> {
+        let id = ConnectionId::parse(id).map_err(|_| RefreshError::NotFound)?;
+        self.refresh(&id, Refresh::Forced, metadata).await?;
+        Ok(self.hand_out(&id, door, metadata).await?)
+    }
+
+    /// Refreshes, or waits for the refresh that is under way.
+    pub(super) async fn refresh(&self, id: &ConnectionId, mode: Refresh, metadata: &Metadata) -> Result<(), RefreshError> {
+        let reference = id.reference().to_string();
+        for _ in 0..ATTEMPTS {
+            // The call's time limit begins before the claim: a slow claim leaves less of it.
+            let began = Instant::now();
+            let row = self.refreshable_row(&reference).await?;
+            if mode == Refresh::Due && !self.is_due(&row) {
+                return Ok(());
+            }
+            let provider = self.provider_of(&row).await?;
+            match self.claim(&row, &provider, mode, metadata).await? {
+                Claimed::Ours(attempt) => return self.redeem(row, provider, attempt, began, metadata.clone()).await,
+                Claimed::Held(attempt) => return self.wait_for(&reference, attempt).await,
+                Claimed::Moved => {}
+            }
+        }
+        Err(Fault::Conflict.into())
+    }
+
+    async fn refreshable_row(&self, reference: &str) -> Result<ConnectionRow, RefreshError> {
+        let row = self.reads.connection(reference).await.map_err(Fault::from)?.ok_or(RefreshError::NotFound)?;
+        match row.state.status {
+            Status::Active if row.state.is_static() => Err(RefreshError::Static),
+            Status::Active if row.state.credential.as_ref().is_none_or(|credential| !credential.refreshable) => Err(RefreshError::NotRefreshable),
+            Status::Active => Ok(row),
+            Status::Attention => Err(RefreshError::Attention(row.state.reason.unwrap_or_default())),
+            Status::Pending => Err(RefreshError::NotActive("pending")),
+            Status::Failed => Err(RefreshError::NotActive("failed")),
+            Status::Revoked => Err(RefreshError::NotActive("revoked")),
+            Status::Absent | Status::Deleted => Err(RefreshError::NotFound),
+        }
+    }
+
+    fn is_due(&self, row: &ConnectionRow) -> bool {
+        let expires_at = row.state.credential.as_ref().and_then(|credential| credential.expires_at);
+        expires_at.is_some_and(|expires_at| expires_at <= self.ledger.now().plus(self.policy.refresh_skew))
+    }
+
+    /// Claims the right to redeem the refresh token of exactly the credential in `row`.
+    async fn claim(&self, row: &ConnectionRow, provider: &ProviderRow, mode: Refresh, metadata: &Metadata) -> Result<Claimed, RefreshError> {
+        let held = row.state.refresh.claim.map(|claim| claim.attempt);
+        let takeover = held.zip(row.claim_deadline).filter(|(_, deadline)| self.ledger.now() >= *deadline);
+        let command = ConnectionCommand::ClaimRefresh {
+            forced: mode == Refresh::Forced,
+            deadline_ms: self.policy.claim_deadline_ms(),
+            takeover: takeover.map(|(attempt, _)| attempt),
+            rotation: provider.state.profile.rotation(),
+            provider_epoch: provider.state.epoch,
+        };
+        let context = Context {
+            metadata: metadata.clone(),
+            only_at: Some(row.sequence),
+            // The transaction's clock has the last word on whether a claim may be taken over.
+            not_before: takeover.map(|(_, deadline)| deadline),
+            ..Context::default()
+        };
+        match self.ledger.execute::<Connection>(&row.reference, command, context).await {
+            Ok(executed) => Ok(claimed(&executed.events)),
+            Err(ExecuteError::Decision(ConnectionError::ClaimHeld { attempt })) => Ok(Claimed::Held(attempt)),
+            Err(ExecuteError::Append(AppendError::TooEarly { .. })) => Ok(held.map_or(Claimed::Moved, Claimed::Held)),
+            Err(ExecuteError::Append(AppendError::Conflict { .. }) | ExecuteError::Decision(_)) => Ok(Claimed::Moved),
+            Err(error) => Err(fault_of(error).into()),
+        }
+    }
+
+    /// Calls the provider and records its answer, in a task that outlives its caller.
+    async fn redeem(&self, row: ConnectionRow, provider: ProviderRow, attempt: u64, began: Instant, metadata: Metadata) -> Result<(), RefreshError> {
+        let application = self.clone();
+        let work = self.tasks.spawn(async move { application.call_and_record(&row, &provider, attempt, began, metadata).await });
+        work.await.unwrap_or_else(|error| Err(Fault::Internal(format!("a refresh was cut short: {error}")).into()))
+    }
+
+    async fn call_and_record(&self, row: &ConnectionRow, provider: &ProviderRow, attempt: u64, began: Instant, metadata: Metadata) -> Result<(), RefreshError> {
+        match self.call(row, provider, began).await {
+            Ok((old, answer)) => self.record_success(row, attempt, &old, answer, &metadata).await,
+            Err(failure) => self.record_failure(row, attempt, failure, &metadata).await,
+        }
+    }
+
+    async fn call(&self, row: &ConnectionRow, provider: &ProviderRow, began: Instant) -> Result<(OAuth2Credential, TokenAnswer), CallFailure> {
+        let Ok(Credential::OAuth2(old)) = self.open_credential(row).await else { return Err(CallFailure::unsent("credential_unreadable")) };
+        let Some(refresh_token) = &old.refresh_token else { return Err(CallFailure::unsent("no_refresh_token")) };
+        let Ok(secrets) = self.provider_secrets(provider).await else { return Err(CallFailure::unsent("provider_secret_unreadable")) };
+        let resolved = self.upstream.resolve(&provider.state.profile, &secrets).await.map_err(|error| CallFailure::unresolved(&error))?;
+        let remaining = self.policy.upstream_timeout.saturating_sub(began.elapsed());
+        if remaining.is_zero() {
+            return Err(CallFailure::unsent("claim_too_slow"));
+        }
+        let answer = tokio::time::timeout(remaining, self.upstream.redeem_refresh_token(&resolved, refresh_token)).await;
+        let answer = answer.unwrap_or_else(|_| Err(CallFailure { outcome: Outcome::Unknown, ..CallFailure::unsent("timeout") }))?;
+        Ok((old, answer))
+    }
+
+    /// Records a new credential; it is sealed anew when another version came first.
+    async fn record_success(&self, row: &ConnectionRow, attempt: u64, old: &OAuth2Credential, answer: TokenAnswer, metadata: &Metadata) -> Result<(), RefreshError> {
+        let rotated = answer.refresh_token.as_ref().is_some_and(|new| old.refresh_token.as_ref().map(Secret::expose) != Some(new.expose()));
+        let credential = self.refreshed(old, answer);
+        let scopes = credential.scope.clone();
+        let expires_at = credential.expires_at;
+        let plaintext = Credential::OAuth2(credential).to_plaintext();
+        let stream = StreamKey { stream_type: "connection".to_owned(), id: row.reference.clone() };
+        let Some(key_id) = row.credential.as_ref().map(|field| field.sealed.key_id) else {
+            return Err(Fault::Internal("an active connection has no credential".to_owned()).into());
+        };
+        let mut version = row.state.credential_version + 1;
+        let give_up = Instant::now() + RECORD_FOR;
+        loop {
+            let key = self.keyring.key(key_id).await.map_err(|error| Fault::Internal(error.to_string()))?;
+            let (sealed, blob) = seal_secret(&key, key_id, &stream, Purpose::Credential, version, &plaintext)?;
+            let command = ConnectionCommand::RecordRefresh { attempt, credential: sealed, scopes: scopes.clone(), expires_at, rotated };
+            let context = Context { metadata: metadata.clone(), blobs: vec![blob], ..Context::default() };
+            match self.ledger.execute::<Connection>(&row.reference, command, context).await {
+                Ok(_) => return Ok(()),
+                Err(ExecuteError::Decision(ConnectionError::StaleVersion { expected })) => version = expected,
+                Err(ExecuteError::Decision(ConnectionError::Ended(status))) => return Err(RefreshError::NotActive(status.as_str())),
+                Err(error) => self.pause_or_give_up(error, give_up).await?,
+            }
+        }
+    }
+
+    async fn record_failure(&self, row: &ConnectionRow, attempt: u64, failure: CallFailure, metadata: &Metadata) -> Result<(), RefreshError> {
+        let retry_after = failure.retry_after.map(|after| after.as_secs());
+        let recorded = RefreshFailure {
+            outcome: failure.outcome,
+            error: failure.error.clone(),
+            http_status: failure.http_status,
+            retry_after_seconds: retry_after,
+        };
+        let give_up = Instant::now() + RECORD_FOR;
+        loop {
+            let command = ConnectionCommand::RecordRefreshFailure { attempt, failure: recorded.clone() };
+            let context = Context { metadata: metadata.clone(), ..Context::default() };
+            match self.ledger.execute::<Connection>(&row.reference, command, context).await {
+                Ok(executed) if executed.state.status == Status::Attention => return Err(RefreshError::Attention(executed.state.reason.unwrap_or_default())),
+                Ok(_) => return Err(RefreshError::Provider { error: failure.error, http_status: failure.http_status, retry_after }),
+                Err(error) => self.pause_or_give_up(error, give_up).await?,
+            }
+        }
+    }
+
+    /// An answer is not thrown away because the database is: it is recorded when that is back.
+    pub(super) async fn pause_or_give_up(&self, error: ExecuteError<ConnectionError>, give_up: Instant) -> Result<(), Fault> {
+        let fault = fault_of(error);
+        match fault {
+            Fault::Overloaded | Fault::Database(_) | Fault::Conflict if Instant::now() < give_up => {
+                tracing::warn!(%fault, "a provider's answer cannot be recorded yet");
+                tokio::time::sleep(RECORD_EVERY).await;
+                Ok(())
+            }
+            fault => Err(fault),
+        }
+    }
+
+    /// The credential after an answer: what the provider did not repeat stays.
+    fn refreshed(&self, old: &OAuth2Credential, answer: TokenAnswer) -> OAuth2Credential {
+        OAuth2Credential {
+            access_token: answer.access_token,
+            token_type: answer.token_type,
+            refresh_token: answer.refresh_token.or_else(|| old.refresh_token.clone()),
+            id_token: old.id_token.clone(),
+            scope: answer.scope.unwrap_or_else(|| old.scope.clone()),
+            expires_at: answer.expires_in.map(|expires_in| self.ledger.now().plus(expires_in)),
+        }
+    }
+
+    /// Waits for the outcome of another caller's attempt.
+    async fn wait_for(&self, reference: &str, attempt: u64) -> Result<(), RefreshError> {
+        let give_up = Instant::now() + self.policy.upstream_timeout + Duration::from_secs(1);
+        let mut head = self.ledger.watch();
+        loop {
+            head.mark_unchanged();
+            let row = self.refreshable_row(reference).await?;
+            if row.state.credential.as_ref().is_some_and(|credential| credential.attempt >= attempt) {
+                return Ok(());
+            }
+            if row.state.refresh.claim.is_none_or(|claim| claim.attempt > attempt) {
+                return Err(outcome_of(&row, attempt));
+            }
+            if Instant::now() >= give_up {
+                return Err(RefreshError::Unresolved);
+            }
+            drop(tokio::time::timeout(LOOK_EVERY, head.changed()).await);
+        }
+    }
+}
+
+/// Why a forced refresh hands out nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshTokenError {
+    /// There is no newer credential.
+    #[error(transparent)]
+    Refresh(#[from] RefreshError),
+    /// There is, but it cannot be handed out.
+    #[error(transparent)]
+    Read(#[from] super::read_token::ReadTokenError),
+}
+
+/// What the events of a claim say. Needing attention instead moves the connection, which is then looked at again.
+fn claimed(events: &[RecordedEvent]) -> Claimed {
+    events
+        .iter()
+        .find_map(|event| match serde_json::from_str(&event.payload) {
+            Ok(ConnectionEvent::RefreshStarted { attempt, .. }) => Some(Claimed::Ours(attempt)),
+            _ => None,
+        })
+        .unwrap_or(Claimed::Moved)
+}
+
+/// How an attempt that somebody waited for ended without a credential.
+fn outcome_of(row: &ConnectionRow, attempt: u64) -> RefreshError {
+    match &row.state.refresh.last_failure {
+        Some(failure) if failure.attempt >= attempt => {
+            RefreshError::Provider { error: failure.error.clone(), http_status: failure.http_status, retry_after: failure.retry_after_seconds }
+        }
+        _ => RefreshError::Unresolved,
+    }
+}

@@ -1,0 +1,52 @@
+//! The doors, one file per use case, and the surfaces that mount them.
+
+use std::sync::Arc;
+
+use crate::application::{Application, Fault};
+use crate::http::error::ApiError;
+use crate::keys::ApiKeys;
+
+mod audit;
+mod callback;
+mod capture;
+mod check_connection;
+mod health;
+mod projections;
+mod providers;
+mod refresh;
+mod request_connection;
+mod surfaces;
+mod token;
+
+pub use surfaces::{broker, gateway};
+
+/// What the doors share; clones share it.
+#[derive(Clone)]
+pub struct Doors {
+    /// The use cases.
+    pub application: Application,
+    /// Who may call.
+    pub keys: Arc<ApiKeys>,
+    /// Whether doors that need a key ask for it.
+    pub require_key: bool,
+    /// Rebuilds that are under way or done.
+    pub rebuilds: crate::workers::Rebuilds,
+}
+
+/// The one place where a fault becomes an answer.
+impl From<Fault> for ApiError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Overloaded => Self::overloaded().retry_after(1),
+            Fault::Database(cause) => {
+                tracing::error!(%cause, "the database is unavailable");
+                Self::database_unavailable().retry_after(1)
+            }
+            Fault::Conflict => Self::conflict("It kept changing while it was being changed; try again."),
+            Fault::Internal(cause) => {
+                tracing::error!(%cause, "a request failed");
+                Self::internal()
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `POST /v1/request-connection`
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use nexus_domain::provider::ProviderId;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::Doors;
+use crate::application::connect::{ConnectError, RequestConnection};
+use crate::application::manage_providers::ProviderKey;
+use crate::http::context::RequestContext;
+use crate::http::error::ApiError;
+use crate::http::headers::no_store;
+use crate::http::json::Json;
+
+/// The body; unknown fields are ignored.
+#[derive(Deserialize)]
+pub(super) struct Body {
+    workspace_id: Option<String>,
+    user_id: Option<String>,
+    provider_id: Option<String>,
+    provider_name: Option<String>,
+    scopes: Option<Vec<String>>,
+    return_url: Option<String>,
+    metadata: Option<Map<String, Value>>,
+    action: Option<String>,
+}
+
+impl Body {
+    fn into_request(self) -> Result<RequestConnection, ApiError> {
+        let workspace_id = workspace(self.workspace_id, self.user_id)?;
+        let provider = match (self.provider_id, self.provider_name) {
+            (Some(id), _) => ProviderKey::Id(ProviderId::parse(&id).map_err(|_| ApiError::invalid_provider_id("provider_id must be a UUID."))?),
+            (None, Some(name)) if !name.trim().is_empty() => ProviderKey::Name(name),
+            (None, _) => return Err(ApiError::missing_fields("provider_id or provider_name is needed.").with("fields", json!(["provider_name"]))),
+        };
+        Ok(RequestConnection {
+            workspace_id,
+            provider,
+            scopes: self.scopes,
+            return_url: self.return_url,
+            metadata: self.metadata,
+            action: self.action,
+        })
+    }
+}
+
+/// `workspace_id` and `user_id` are two names of one thing.
+fn workspace(workspace_id: Option<String>, user_id: Option<String>) -> Result<String, ApiError> {
+    let given = |value: Option<String>| value.filter(|value| !value.is_empty());
+    match (given(workspace_id), given(user_id)) {
+        (Some(workspace), Some(user)) if workspace != user => {
+            Err(ApiError::invalid_field("workspace_id and user_id name the same thing and must agree.").with("field", "user_id"))
+        }
+        (Some(id), _) | (None, Some(id)) => Ok(id),
+        (None, None) => Err(ApiError::missing_fields("workspace_id (or user_id) is needed.").with("fields", json!(["workspace_id"]))),
+    }
+}
+
+impl From<ConnectError> for ApiError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::ProviderNotFound(key) => Self::provider_not_found("There is no such provider.").with(key.kind(), key.text()),
+            ConnectError::MissingReturnUrl => Self::missing_fields("return_url is needed.").with("fields", json!(["return_url"])),
+            ConnectError::ReturnUrl(error) => Self::invalid_return_url(format!("{error}.")),
+            ConnectError::InvalidScope => Self::invalid_scope("A scope is blank or has characters that scopes cannot have."),
+            ConnectError::TooLong(field) => Self::invalid_field(format!("{field} is too long.")).with("field", field),
+            ConnectError::Upstream(error) => {
+                tracing::warn!(%error, "a provider's configuration cannot be read");
+                Self::upstream_error()
+            }
+            ConnectError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+/// Asks for a connection.
+pub(super) async fn post(State(doors): State<Doors>, caller: RequestContext, Json(body): Json<Body>) -> Result<Response, ApiError> {
+    let requested = doors.application.request_connection(body.into_request()?, caller.metadata("request_connection")).await?;
+    let answer = json!({
+        "authUrl": requested.auth_url,
+        "auth_url": requested.auth_url,
+        "connection_id": requested.connection_id.expose(),
+        "state": requested.state,
+        "scopes": requested.scopes,
+        "provider_id": requested.provider_id,
+        "expires_at": requested.expires_at,
+    });
+    Ok(no_store(Json(answer).into_response()))
+}

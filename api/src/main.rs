@@ -1,0 +1,85 @@
+//! `nexus`: the vault's server.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use nexus_api::config::{Config, LogFormat, Settings};
+use nexus_api::server::serve;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// An event-sourced credential vault for AI agents.
+#[derive(Parser)]
+#[command(name = "nexus", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves the Gateway and the Broker (the default).
+    Serve,
+    /// Prints the effective configuration, secrets redacted; writes nothing.
+    CheckConfig,
+}
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one sentence about why the program ends")]
+fn report(error: &anyhow::Error) {
+    eprintln!("nexus: {error:#}");
+}
+
+fn start() -> anyhow::Result<()> {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let config = cli.settings.with_sources(&matches).validate()?;
+    match cli.command {
+        Some(Command::CheckConfig) => {
+            print(&config);
+            Ok(())
+        }
+        Some(Command::Serve) | None => {
+            log_to_stderr(config.log_format);
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let mut terminate = signal(SignalKind::terminate())?;
+                let mut interrupt = signal(SignalKind::interrupt())?;
+                let stop = async {
+                    tokio::select! {
+                        _ = terminate.recv() => {}
+                        _ = interrupt.recv() => {}
+                    }
+                };
+                serve(config, stop).await
+            })
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+fn print(config: &Config) {
+    for (name, value, source) in config.effective() {
+        println!("{name}={value}  # {source}");
+    }
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

@@ -1,0 +1,87 @@
+//! The read models inside the append transaction: never behind the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::BoxFuture;
+use nexus_ledger::{ProjectError, Projector, RecordedEvent};
+
+use crate::connections::Connections;
+use crate::projection::{FoldError, Projection};
+use crate::providers::Providers;
+use crate::{postgres, sqlite};
+
+/// Every read model that is kept in tables.
+#[derive(Debug, Default)]
+pub struct ReadModels {
+    postgres: postgres::Generations,
+}
+
+impl Projector for ReadModels {
+    fn apply_sqlite(&mut self, transaction: &rusqlite::Connection, events: &[&RecordedEvent]) -> Result<(), ProjectError<rusqlite::Error>> {
+        sqlite::apply_inline::<Connections>(transaction, events)?;
+        sqlite::apply_inline::<Providers>(transaction, events)
+    }
+
+    fn apply_postgres<'a>(
+        &'a mut self,
+        client: &'a tokio_postgres::Client,
+        events: &'a [&'a RecordedEvent],
+    ) -> BoxFuture<'a, Result<(), ProjectError<tokio_postgres::Error>>> {
+        Box::pin(async move {
+            postgres::apply_inline::<Connections>(client, events, &mut self.postgres).await?;
+            postgres::apply_inline::<Providers>(client, events, &mut self.postgres).await
+        })
+    }
+}
+
+/// The keys of the rows that `events` concern.
+pub(crate) fn keys_of<P: Projection>(events: &[&RecordedEvent]) -> BTreeSet<String> {
+    events.iter().filter_map(|event| P::key(event)).map(str::to_owned).collect()
+}
+
+/// What a batch of events changes in a read model.
+#[derive(Debug)]
+pub(crate) struct Changes<P: Projection> {
+    /// Rows to insert or replace.
+    pub(crate) upserts: Vec<P::Row>,
+    /// Keys of rows to delete.
+    pub(crate) deletes: Vec<String>,
+    /// Positions of blobs that nobody needs any more.
+    pub(crate) superseded: Vec<i64>,
+}
+
+/// An event that did not fold.
+#[derive(Debug)]
+pub(crate) struct Unfoldable {
+    pub(crate) position: u64,
+    pub(crate) cause: FoldError,
+}
+
+impl Unfoldable {
+    pub(crate) fn into_error<P: Projection, E>(self) -> ProjectError<E> {
+        ProjectError::Fold { projection: P::NAME, position: self.position }
+    }
+}
+
+/// Folds `events` into the rows they concern, `rows` being what is stored of those now.
+pub(crate) fn fold<P: Projection>(rows: BTreeMap<String, P::Row>, events: &[&RecordedEvent]) -> Result<Changes<P>, Unfoldable> {
+    let mut current: BTreeMap<String, Option<P::Row>> = rows.into_iter().map(|(key, row)| (key, Some(row))).collect();
+    let mut touched = BTreeSet::new();
+    let mut superseded = Vec::new();
+    for event in events {
+        let Some(key) = P::key(event) else { continue };
+        let old = current.remove(key).flatten();
+        let new = P::apply(old.clone(), event).map_err(|cause| Unfoldable { position: event.position, cause })?;
+        superseded.extend(old.as_ref().and_then(|old| P::superseded_blob(old, new.as_ref())).map(crate::connections::signed));
+        touched.insert(key.to_owned());
+        current.insert(key.to_owned(), new);
+    }
+    let mut changes = Changes { upserts: Vec::new(), deletes: Vec::new(), superseded };
+    for key in touched {
+        match current.remove(&key).flatten() {
+            Some(row) => changes.upserts.push(row),
+            None => changes.deletes.push(key),
+        }
+    }
+    Ok(changes)
+}

@@ -1,0 +1,28 @@
+//! What we can read: folds from events to rows, the queries over them, and rebuilding.
+//!
+//! A [`Projection`] is a pure fold. The same fold is driven two ways: inside every append
+//! transaction ([`inline`]), so that a read model is never behind the log, and by a [`rebuild`]
+//! that fills the tables of a new generation from the log and swaps one pointer row.
+//!
+//! - [`connections`], [`providers`]: the read models and their queries.
+//! - [`audit`]: the one read model that is not a table; the log itself answers.
+//! - [`table`]: how a row is stored, on both databases.
+
+pub mod audit;
+pub mod connections;
+pub mod inline;
+mod log;
+mod postgres;
+pub mod projection;
+pub mod providers;
+pub mod rebuild;
+mod sqlite;
+pub mod store;
+pub mod table;
+
+pub use audit::{AuditEntry, AuditQuery};
+pub use connections::ConnectionRow;
+pub use inline::ReadModels;
+pub use projection::{FoldError, Projection};
+pub use providers::ProviderRow;
+pub use store::{QueryError, ReadStore};
