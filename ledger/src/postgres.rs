@@ -163,6 +163,7 @@ async fn check_and_migrate(options: &PostgresOptions) -> Result<(), OpenError> {
         )));
     }
     migrate::migrate(&mut link.client).await?;
+    link.close().await;
     Ok(())
 }
 

@@ -269,5 +269,9 @@ impl Batcher for PostgresBatcher {
         drop(work);
     }
 
-    async fn finish(self) {}
+    async fn finish(self) {
+        if let Some(session) = self.session {
+            session.link.close().await;
+        }
+    }
 }

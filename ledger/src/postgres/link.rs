@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::failure::describe;
@@ -13,8 +13,20 @@ use super::options::PostgresOptions;
 /// A connection; dropping it closes the socket at once, whatever the server is doing.
 pub(super) struct Link {
     pub(super) client: Client,
-    driver: AbortHandle,
+    driver: Driver,
 }
+
+/// The task that moves the connection's bytes.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// How long a farewell may take.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 impl Link {
     /// Connects within `limit`; `notified` is called with the payload of each notification.
@@ -48,13 +60,14 @@ impl Link {
         });
         Ok(Self {
             client,
-            driver: driver.abort_handle(),
+            driver: Driver(driver),
         })
     }
-}
 
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.driver.abort();
+    /// Takes leave of the server, which otherwise logs a connection that was reset.
+    pub(super) async fn close(self) {
+        let Self { client, mut driver } = self;
+        drop(client);
+        drop(tokio::time::timeout(CLOSE_WITHIN, &mut driver.0).await);
     }
 }

@@ -71,7 +71,7 @@ impl PostgresOptions {
     ///
     /// Without an `sslmode`, a root certificate means `verify-full` and none `prefer`. `verify-ca`
     /// verifies the name as well: the public authorities are trusted beside the file, so that a
-    /// certificate of any name would do otherwise.
+    /// certificate of any name would do otherwise. A socket is never encrypted.
     ///
     /// # Errors
     /// A sentence that names the part at fault, never the password.
@@ -82,7 +82,12 @@ impl PostgresOptions {
     ) -> Result<Self, String> {
         let parts = Parts::of(url)?;
         let sslrootcert = sslrootcert.map(Path::to_path_buf).or(parts.sslrootcert);
-        let ssl = ssl_mode(sslmode.or(parts.sslmode.as_deref()), sslrootcert.is_some())?;
+        let host = parts.host.ok_or("the database URL names no host")?;
+        let asked = ssl_mode(sslmode.or(parts.sslmode.as_deref()), sslrootcert.is_some())?;
+        let ssl = match host {
+            Host::Tcp(_) => asked,
+            Host::Socket(_) => SslMode::Disable,
+        };
         let roots = match &sslrootcert {
             Some(path) => Some(std::fs::read(path).map_err(|error| {
                 format!(
@@ -94,7 +99,7 @@ impl PostgresOptions {
         };
         let user = parts.user.ok_or("the database URL names no user")?;
         Ok(Self {
-            host: parts.host.ok_or("the database URL names no host")?,
+            host,
             port: parts.port.unwrap_or(DEFAULT_PORT),
             database: parts.database.unwrap_or_else(|| user.clone()),
             user,
@@ -430,6 +435,13 @@ mod tests {
                 .unwrap()
                 .verifies_server()
         );
+    }
+
+    #[test]
+    fn a_socket_is_not_encrypted_and_needs_no_proof() {
+        let socket = parse("postgres://u@/d?host=/run/postgresql&sslmode=verify-full").unwrap();
+        assert_eq!(socket.ssl, SslMode::Disable);
+        assert!(socket.verifies_server());
     }
 
     #[test]

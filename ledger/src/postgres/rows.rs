@@ -262,3 +262,110 @@ impl<'a> Snapshots<'a> {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::{Facts, decide};
+    use crate::append::{Expected, NewEvent};
+
+    fn append(id: &str) -> Append {
+        let event = NewEvent {
+            event_type: "thing.done".into(),
+            event_version: "1".into(),
+            payload: "{}".into(),
+            blob: None,
+        };
+        Append::new(StreamKey::new("thing", id), Expected::Any, vec![event])
+    }
+
+    fn name() -> (String, String) {
+        ("thing".into(), "n".into())
+    }
+
+    fn take(id: &str) -> Append {
+        let (scope, name) = name();
+        let names = vec![NameChange::Take { scope, name }];
+        Append {
+            names,
+            ..append(id)
+        }
+    }
+
+    fn release(id: &str) -> Append {
+        let (scope, name) = name();
+        let names = vec![NameChange::Release { scope, name }];
+        Append {
+            names,
+            ..append(id)
+        }
+    }
+
+    /// Who releases and who takes the name, as it is written.
+    fn written(batch: &[Append]) -> (Vec<String>, Vec<String>) {
+        let batch: Vec<&Append> = batch.iter().collect();
+        let decided = decide(&batch, Facts::default());
+        assert!(decided.outcomes.iter().all(Result::is_ok));
+        let Names { released, taken } = Names::of(&batch, &decided);
+        let owned = |ids: Vec<&str>| ids.into_iter().map(str::to_owned).collect();
+        (owned(released.stream_ids), owned(taken.stream_ids))
+    }
+
+    fn ids<const N: usize>(ids: [&str; N]) -> Vec<String> {
+        ids.map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn a_name_passed_on_in_one_batch_is_released_before_it_is_taken() {
+        assert_eq!(
+            written(&[release("a"), take("b")]),
+            (ids(["a"]), ids(["b"]))
+        );
+        assert_eq!(
+            written(&[release("a"), take("b"), release("b"), take("c")]),
+            (ids(["a", "b"]), ids(["c"]))
+        );
+    }
+
+    #[test]
+    fn a_name_taken_and_given_back_in_one_batch_is_free() {
+        assert_eq!(written(&[take("a"), release("a")]), (ids(["a"]), ids([])));
+    }
+
+    #[test]
+    fn only_the_holder_gives_a_name_back() {
+        assert_eq!(
+            written(&[take("a"), release("b")]),
+            (ids(["b"]), ids(["a"]))
+        );
+    }
+
+    #[test]
+    fn of_two_snapshots_of_one_stream_the_last_is_stored() {
+        let snapshot = |last_sequence| Append {
+            snapshot: Some(NewSnapshot {
+                last_sequence,
+                payload: "{}".into(),
+            }),
+            ..append("a")
+        };
+        let batch = [snapshot(1), snapshot(2)];
+        let batch: Vec<&Append> = batch.iter().collect();
+        let decided = decide(&batch, Facts::default());
+        assert_eq!(Snapshots::of(&batch, &decided).last_sequences, [2]);
+    }
+
+    #[test]
+    fn members_that_were_refused_write_nothing() {
+        let refused = Append {
+            expected: Expected::At(7),
+            ..take("a")
+        };
+        let kept = append("b");
+        let batch = [&refused, &kept];
+        let decided = decide(&batch, Facts::default());
+        let rows = Rows::of(&batch, &decided);
+        assert_eq!(rows.events.stream_ids, ["b"]);
+        assert!(rows.names.taken.is_empty());
+    }
+}
