@@ -35,9 +35,12 @@ pub mod verify;
 mod writer;
 
 pub use admission::Head;
-pub use append::{Append, AppendError, Appended, Expected, Guard, IndexColumns, KeyChange, NameChange, NewEvent, NewSnapshot, RecordedEvent};
-pub use bus::{Context, Executed, ExecuteError, LoadError, Loaded};
+pub use append::{
+    Append, AppendError, Appended, Expected, Guard, IndexColumns, KeyChange, NameChange, NewEvent,
+    NewSnapshot, RecordedEvent,
+};
 pub use backend::{Backend, ReadError, StoredCheckpoint};
+pub use bus::{Context, ExecuteError, Executed, LoadError, Loaded};
 pub use clock::Clock;
 pub use ledger::{Database, Ledger, OpenError, Options, ProjectError, Projector};
 pub use migrate::MigrateError;
