@@ -1,2 +1,145 @@
-//! Placeholder.
-fn main() {}
+//! `nexus-admin`: how operators act on a running vault, over its Broker.
+//!
+//! The database is never opened here: the server has it, and does the work.
+
+mod broker;
+mod key;
+mod projections;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use reqwest::Url;
+
+use broker::{Broker, BrokerError};
+use key::{KeyError, KeySource};
+use projections::RebuildError;
+
+/// Operates a running vault over its Broker.
+///
+/// Exit codes: 0 done, 1 failed, 2 used wrongly.
+#[derive(Debug, Parser)]
+#[command(name = "nexus-admin", version)]
+struct Cli {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct ConnectionArgs {
+    /// Where the Broker listens.
+    #[arg(long, env = "BROKER_BASE_URL", default_value = "http://127.0.0.1:8080", value_parser = broker::base_url, global = true)]
+    broker_url: Url,
+    #[command(flatten)]
+    key: KeySource,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The read models: which generation serves, and rebuilding them from the log.
+    #[command(subcommand)]
+    Projections(Projections),
+}
+
+#[derive(Debug, Subcommand)]
+enum Projections {
+    /// Lists the read models, their generations and their newest rebuilds.
+    Status,
+    /// Rebuilds read models from the log while the server runs, and waits until they are done.
+    Rebuild {
+        /// Which ones, one after another; all when none is named.
+        names: Vec<String>,
+    },
+}
+
+/// Why the program failed, as one sentence.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    // It fails only when a provider is installed already, which is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    match run(Cli::parse(), &mut io::stdout()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody is left to tell when this fails too.
+            drop(writeln!(io::stderr(), "nexus-admin: {failure}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli, output: &mut impl Write) -> Result<(), Failure> {
+    let broker = Broker::new(cli.connection.broker_url, &cli.connection.key.read()?)?;
+    match cli.command {
+        Command::Projections(Projections::Status) => {
+            let listing = broker.projections().await?;
+            output.write_all(projections::table(&listing).as_bytes())?;
+        }
+        Command::Projections(Projections::Rebuild { names }) => {
+            for name in projections::named(&broker.projections().await?, names)? {
+                let rebuilt = projections::rebuild(&broker, &name).await?;
+                writeln!(output, "{name}: {rebuilt}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn refused(arguments: &[&str]) -> clap::Error {
+        Cli::try_parse_from([&["nexus-admin"], arguments].concat()).unwrap_err()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_has_exit_code_2() {
+        for arguments in [
+            &["projections", "burn"][..],
+            &["projections"],
+            &["--broker-url", "nowhere", "projections", "status"],
+            &["projections", "status", "connections"],
+        ] {
+            assert_eq!(refused(arguments).exit_code(), 2, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a_broker_url_that_is_none_is_named() {
+        let error = refused(&["projections", "status", "--broker-url", "ftp://vault.test"]);
+        assert_eq!(error.kind(), ErrorKind::ValueValidation);
+        assert!(error.to_string().contains("ftp://vault.test"), "{error}");
+    }
+
+    #[test]
+    fn any_number_of_read_models_can_be_named() {
+        let cli = Cli::try_parse_from(["nexus-admin", "projections", "rebuild", "a", "b"]).unwrap();
+        let Command::Projections(Projections::Rebuild { names }) = cli.command else {
+            panic!("{cli:?}")
+        };
+        assert_eq!(names, ["a", "b"]);
+    }
+}
