@@ -97,7 +97,10 @@ impl Application {
     /// Waits for work that outlives its requests, then stops the ledger.
     pub async fn stop(&self, within: Duration) {
         self.tasks.close();
-        if tokio::time::timeout(within, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(within, self.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::error!("calls to providers were still under way at the end");
         }
         self.ledger.stop().await;
@@ -159,9 +162,15 @@ impl From<AppendError> for Fault {
     fn from(error: AppendError) -> Self {
         match error {
             AppendError::Overloaded => Self::Overloaded,
-            AppendError::Conflict { .. } | AppendError::GuardMoved { .. } | AppendError::TooEarly { .. } => Self::Conflict,
-            AppendError::Unavailable(_) | AppendError::OutcomeUnknown(_) | AppendError::Stopped => Self::Database(error.to_string()),
-            AppendError::NameTaken { .. } | AppendError::Invalid(_) | AppendError::Refused(_) => Self::Internal(error.to_string()),
+            AppendError::Conflict { .. }
+            | AppendError::GuardMoved { .. }
+            | AppendError::TooEarly { .. } => Self::Conflict,
+            AppendError::Unavailable(_) | AppendError::OutcomeUnknown(_) | AppendError::Stopped => {
+                Self::Database(error.to_string())
+            }
+            AppendError::NameTaken { .. } | AppendError::Invalid(_) | AppendError::Refused(_) => {
+                Self::Internal(error.to_string())
+            }
         }
     }
 }

@@ -36,7 +36,10 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one sentence about why the program ends")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the one sentence about why the program ends"
+)]
 fn report(error: &anyhow::Error) {
     eprintln!("nexus: {error:#}");
 }
@@ -52,7 +55,9 @@ fn start() -> anyhow::Result<()> {
         }
         Some(Command::Serve) | None => {
             log_to_stderr(config.log_format);
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()?;
             runtime.block_on(async {
                 let mut terminate = signal(SignalKind::terminate())?;
                 let mut interrupt = signal(SignalKind::interrupt())?;
@@ -77,7 +82,9 @@ fn print(config: &Config) {
 
 fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(false).init(),
         LogFormat::Json => builder.json().init(),

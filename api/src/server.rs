@@ -53,10 +53,19 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     outcome
 }
 
-async fn run(config: &Config, keys: &mut ServerKeys, listeners: Listeners, ledger: &Ledger, stop: impl Future<Output = ()>) -> Result<()> {
+async fn run(
+    config: &Config,
+    keys: &mut ServerKeys,
+    listeners: Listeners,
+    ledger: &Ledger,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
     let written = check_encryption_key(keys, ledger).await?;
     prepare_read_models(ledger).await?;
-    let (gateway_address, broker_address) = (listeners.gateway.local_addr()?, listeners.broker.local_addr()?);
+    let (gateway_address, broker_address) = (
+        listeners.gateway.local_addr()?,
+        listeners.broker.local_addr()?,
+    );
     let application = application(config, keys, ledger, gateway_address)?;
     let doors = Doors {
         application: application.clone(),
@@ -66,8 +75,20 @@ async fn run(config: &Config, keys: &mut ServerKeys, listeners: Listeners, ledge
     };
     let (stopping, stopped) = watch::channel(false);
     let sweeper = tokio::spawn(sweep(application.clone(), stopped.clone()));
-    let gateway = tokio::spawn(serve_surface(listeners.gateway, gateway(doors.clone(), &config.redirect_path, config.gateway_require_api_key), stopped.clone()));
-    let broker = tokio::spawn(serve_surface(listeners.broker, broker(doors, &config.redirect_path), stopped));
+    let gateway = tokio::spawn(serve_surface(
+        listeners.gateway,
+        gateway(
+            doors.clone(),
+            &config.redirect_path,
+            config.gateway_require_api_key,
+        ),
+        stopped.clone(),
+    ));
+    let broker = tokio::spawn(serve_surface(
+        listeners.broker,
+        broker(doors, &config.redirect_path),
+        stopped,
+    ));
     announce(config, &written, gateway_address, broker_address);
     stop.await;
     tracing::info!("stopping");
@@ -83,9 +104,14 @@ async fn run(config: &Config, keys: &mut ServerKeys, listeners: Listeners, ledge
 async fn bind(config: &Config) -> Result<Listeners> {
     let bind = |port: u16, setting: &'static str| async move {
         let address = SocketAddr::new(config.bind_address, port);
-        TcpListener::bind(address).await.with_context(|| format!("{setting}: {address} cannot be listened on"))
+        TcpListener::bind(address)
+            .await
+            .with_context(|| format!("{setting}: {address} cannot be listened on"))
     };
-    Ok(Listeners { gateway: bind(config.gateway_port, "PORT").await?, broker: bind(config.broker_port, "BROKER_PORT").await? })
+    Ok(Listeners {
+        gateway: bind(config.gateway_port, "PORT").await?,
+        broker: bind(config.broker_port, "BROKER_PORT").await?,
+    })
 }
 
 async fn open_ledger(config: &Config, keys: &ServerKeys) -> Result<Ledger> {
@@ -94,7 +120,10 @@ async fn open_ledger(config: &Config, keys: &ServerKeys) -> Result<Ledger> {
             make_directory_of(path)?;
             Database::Sqlite { path: path.clone() }
         }
-        DatabaseChoice::Postgres { url } => Database::Postgres(PostgresOptions::parse(url.expose(), None, None).map_err(|problem| anyhow::anyhow!("DATABASE_URL: {problem}"))?),
+        DatabaseChoice::Postgres { url } => Database::Postgres(
+            PostgresOptions::parse(url.expose(), None, None)
+                .map_err(|problem| anyhow::anyhow!("DATABASE_URL: {problem}"))?,
+        ),
     };
     let node: [u8; 8] = make_bytes()?;
     let options = Options {
@@ -113,7 +142,10 @@ async fn open_ledger(config: &Config, keys: &ServerKeys) -> Result<Ledger> {
 fn make_directory_of(database: &Path) -> Result<()> {
     match database.parent() {
         Some(directory) if !directory.as_os_str().is_empty() && !directory.exists() => {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+            let made = DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory);
             made.with_context(|| format!("{} cannot be made", directory.display()))
         }
         _ => Ok(()),
@@ -125,14 +157,19 @@ fn make_directory_of(database: &Path) -> Result<()> {
 async fn check_encryption_key(keys: &mut ServerKeys, ledger: &Ledger) -> Result<Vec<PathBuf>> {
     let ours = keys.kek.id();
     let refuse = |theirs: &str| -> Result<()> {
-        bail!("the database was sealed with another encryption key ({theirs}) than the one given ({ours}); set ENCRYPTION_KEY, or restore encryption.key")
+        bail!(
+            "the database was sealed with another encryption key ({theirs}) than the one given ({ours}); set ENCRYPTION_KEY, or restore encryption.key"
+        )
     };
     match ledger.backend().setting(ENCRYPTION_KEY_ID).await? {
         Some(theirs) if theirs != ours => refuse(&theirs)?,
         _ => {}
     }
     let written = keys.save_new()?;
-    let theirs = ledger.backend().put_setting_if_absent(ENCRYPTION_KEY_ID, &ours).await?;
+    let theirs = ledger
+        .backend()
+        .put_setting_if_absent(ENCRYPTION_KEY_ID, &ours)
+        .await?;
     if theirs != ours {
         refuse(&theirs)?;
     }
@@ -144,17 +181,31 @@ async fn prepare_read_models(ledger: &Ledger) -> Result<()> {
     rebuild::prepare(ledger.backend()).await?;
     for name in rebuild::outdated(ledger.backend()).await? {
         tracing::info!(name, "rebuilding a read model for this version");
-        let metadata = Metadata { actor: Some("system".to_owned()), operation: Some("upgrade_read_model".to_owned()), ..Metadata::default() };
-        rebuild_and_record(ledger, &name, metadata, |_| ()).await.map_err(anyhow::Error::msg)?;
+        let metadata = Metadata {
+            actor: Some("system".to_owned()),
+            operation: Some("upgrade_read_model".to_owned()),
+            ..Metadata::default()
+        };
+        rebuild_and_record(ledger, &name, metadata, |_| ())
+            .await
+            .map_err(anyhow::Error::msg)?;
     }
     Ok(())
 }
 
-fn application(config: &Config, keys: &ServerKeys, ledger: &Ledger, gateway: SocketAddr) -> Result<Application> {
+fn application(
+    config: &Config,
+    keys: &ServerKeys,
+    ledger: &Ledger,
+    gateway: SocketAddr,
+) -> Result<Application> {
     Ok(Application::new(Parts {
         ledger: ledger.clone(),
         reads: ReadStore::new(ledger.backend()),
-        upstream: Upstream::new(UpstreamConfig::new(config.upstreams.clone(), config.upstream_timeout))?,
+        upstream: Upstream::new(UpstreamConfig::new(
+            config.upstreams.clone(),
+            config.upstream_timeout,
+        ))?,
         keyring: Keyring::new(keys.kek.clone(), ledger.backend().clone()),
         state_key: keys.state_key.clone(),
         return_urls: config.return_urls.clone(),
@@ -176,13 +227,19 @@ async fn serve_surface(listener: TcpListener, router: Router, mut stopped: watch
     let until = async move {
         drop(stopped.wait_for(|stopped| *stopped).await);
     };
-    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(until).await {
+    if let Err(error) = axum::serve(listener, service)
+        .with_graceful_shutdown(until)
+        .await
+    {
         tracing::error!(%error, "a surface stopped serving");
     }
 }
 
 /// Says where everything is. The last line is for programs that wait for the vault.
-#[expect(clippy::print_stdout, reason = "this is what the program has to say to whoever started it")]
+#[expect(
+    clippy::print_stdout,
+    reason = "this is what the program has to say to whoever started it"
+)]
 fn announce(config: &Config, written: &[PathBuf], gateway: SocketAddr, broker: SocketAddr) {
     println!("Nexus {} is ready.", env!("CARGO_PKG_VERSION"));
     println!("  Gateway   http://{gateway}   for agents, applications and browsers (/v1)");
@@ -193,7 +250,10 @@ fn announce(config: &Config, written: &[PathBuf], gateway: SocketAddr, broker: S
     }
     println!("  Keys      {}", config.data_dir.display());
     for path in written {
-        println!("  Made      {} (keep it safe; without the encryption key no secret opens)", path.display());
+        println!(
+            "  Made      {} (keep it safe; without the encryption key no secret opens)",
+            path.display()
+        );
     }
     for note in &config.notes {
         println!("  Note      {note}");

@@ -70,14 +70,22 @@ impl Rebuilds {
     /// How the newest rebuild of each read model goes or went.
     #[must_use]
     pub fn status(&self) -> BTreeMap<String, RebuildStatus> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Starts a rebuild.
     ///
     /// # Errors
     /// [`AlreadyRunning`]
-    pub fn start(&self, application: &Application, name: &str, metadata: Metadata) -> Result<(), AlreadyRunning> {
+    pub fn start(
+        &self,
+        application: &Application,
+        name: &str,
+        metadata: Metadata,
+    ) -> Result<(), AlreadyRunning> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(all.get(name), Some(RebuildStatus::Running { .. })) {
             return Err(AlreadyRunning(name.to_owned()));
@@ -85,23 +93,38 @@ impl Rebuilds {
         all.insert(name.to_owned(), running(Progress::default()));
         let (rebuilds, name, ledger) = (self.clone(), name.to_owned(), application.ledger.clone());
         application.tasks.spawn(async move {
-            let outcome = rebuild_and_record(&ledger, &name, metadata, |progress| rebuilds.set(&name, running(progress))).await;
+            let outcome = rebuild_and_record(&ledger, &name, metadata, |progress| {
+                rebuilds.set(&name, running(progress))
+            })
+            .await;
             rebuilds.set(&name, outcome.map_or_else(failed, done));
         });
         Ok(())
     }
 
     fn set(&self, name: &str, status: RebuildStatus) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), status);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), status);
     }
 }
 
 fn running(progress: Progress) -> RebuildStatus {
-    RebuildStatus::Running { position: progress.position, head: progress.head, events: progress.events }
+    RebuildStatus::Running {
+        position: progress.position,
+        head: progress.head,
+        events: progress.events,
+    }
 }
 
 fn done(rebuilt: Rebuilt) -> RebuildStatus {
-    RebuildStatus::Done { generation: rebuilt.generation, events: rebuilt.events, rows: rebuilt.rows, differences: rebuilt.differences }
+    RebuildStatus::Done {
+        generation: rebuilt.generation,
+        events: rebuilt.events,
+        rows: rebuilt.rows,
+        differences: rebuilt.differences,
+    }
 }
 
 fn failed(message: String) -> RebuildStatus {
@@ -113,8 +136,15 @@ fn failed(message: String) -> RebuildStatus {
 ///
 /// # Errors
 /// A sentence that says what went wrong.
-pub async fn rebuild_and_record(ledger: &Ledger, name: &str, metadata: Metadata, progress: impl Fn(Progress)) -> Result<Rebuilt, String> {
-    let rebuilt = rebuild(ledger.backend(), name, progress).await.map_err(|error: RebuildError| error.to_string())?;
+pub async fn rebuild_and_record(
+    ledger: &Ledger,
+    name: &str,
+    metadata: Metadata,
+    progress: impl Fn(Progress),
+) -> Result<Rebuilt, String> {
+    let rebuilt = rebuild(ledger.backend(), name, progress)
+        .await
+        .map_err(|error: RebuildError| error.to_string())?;
     let event = VaultEvent::ProjectionRebuilt {
         name: rebuilt.name.clone(),
         version: rebuilt.version,
@@ -124,12 +154,23 @@ pub async fn rebuild_and_record(ledger: &Ledger, name: &str, metadata: Metadata,
         events: rebuilt.events,
     };
     let payload = serde_json::to_string(&event).map_err(|error| error.to_string())?;
-    let new = NewEvent { event_type: event.stored_name().to_owned(), event_version: "1".to_owned(), payload, blob: None };
+    let new = NewEvent {
+        event_type: event.stored_name().to_owned(),
+        event_version: "1".to_owned(),
+        payload,
+        blob: None,
+    };
     let append = Append {
         metadata: metadata.to_json(),
-        columns: IndexColumns { actor: metadata.actor, ..IndexColumns::default() },
+        columns: IndexColumns {
+            actor: metadata.actor,
+            ..IndexColumns::default()
+        },
         ..Append::new(vault_stream(ledger.node_id()), Expected::Any, vec![new])
     };
-    ledger.append(append).await.map_err(|error| error.to_string())?;
+    ledger
+        .append(append)
+        .await
+        .map_err(|error| error.to_string())?;
     Ok(rebuilt)
 }

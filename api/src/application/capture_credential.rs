@@ -68,44 +68,117 @@ impl Application {
     ///
     /// # Errors
     /// [`CaptureError`]
-    pub async fn capture_credential(&self, state: &str, fields: Map<String, Value>, metadata: Metadata) -> Result<Captured, CaptureError> {
+    pub async fn capture_credential(
+        &self,
+        state: &str,
+        fields: Map<String, Value>,
+        metadata: Metadata,
+    ) -> Result<Captured, CaptureError> {
         let (state, row) = self.static_consent(state).await?;
         let schema = self.schema_of(&row).await?.schema;
         let fields = Value::Object(fields);
         validate(&schema, &fields).map_err(CaptureError::InvalidCredentials)?;
-        let Value::Object(fields) = fields else { return Err(CaptureError::InvalidCredentials(Vec::new())) };
-        let return_url = row.state.pending.as_ref().and_then(|pending| Url::parse(&pending.return_url).ok()).ok_or(CallbackError::InvalidState)?;
+        let Value::Object(fields) = fields else {
+            return Err(CaptureError::InvalidCredentials(Vec::new()));
+        };
+        let return_url = row
+            .state
+            .pending
+            .as_ref()
+            .and_then(|pending| Url::parse(&pending.return_url).ok())
+            .ok_or(CallbackError::InvalidState)?;
         let connection_id = self.connection_id(&row).await?;
         self.record_captured(&row, &state, fields, metadata).await?;
-        let redirect_url = with_params(&return_url, &[("status", "success"), ("connection_id", &connection_id)]);
-        Ok(Captured { connection_id, redirect_url })
+        let redirect_url = with_params(
+            &return_url,
+            &[("status", "success"), ("connection_id", &connection_id)],
+        );
+        Ok(Captured {
+            connection_id,
+            redirect_url,
+        })
     }
 
-    async fn record_captured(&self, row: &ConnectionRow, state: &StateToken, fields: Map<String, Value>, metadata: Metadata) -> Result<(), CaptureError> {
-        let stream = StreamKey { stream_type: "connection".to_owned(), id: row.reference.clone() };
-        let key_id = row.id.as_ref().map(|field| field.sealed.key_id).ok_or(CallbackError::InvalidState)?;
-        let key = self.keyring.key(key_id).await.map_err(|error| Fault::Internal(error.to_string()))?;
-        let plaintext = Credential::Static(StaticCredential { fields: SecretMap::new(fields) }).to_plaintext();
+    async fn record_captured(
+        &self,
+        row: &ConnectionRow,
+        state: &StateToken,
+        fields: Map<String, Value>,
+        metadata: Metadata,
+    ) -> Result<(), CaptureError> {
+        let stream = StreamKey {
+            stream_type: "connection".to_owned(),
+            id: row.reference.clone(),
+        };
+        let key_id = row
+            .id
+            .as_ref()
+            .map(|field| field.sealed.key_id)
+            .ok_or(CallbackError::InvalidState)?;
+        let key = self
+            .keyring
+            .key(key_id)
+            .await
+            .map_err(|error| Fault::Internal(error.to_string()))?;
+        let plaintext = Credential::Static(StaticCredential {
+            fields: SecretMap::new(fields),
+        })
+        .to_plaintext();
         let version = row.state.credential_version + 1;
-        let (credential, blob) = seal_secret(&key, key_id, &stream, Purpose::Credential, version, &plaintext)?;
+        let (credential, blob) = seal_secret(
+            &key,
+            key_id,
+            &stream,
+            Purpose::Credential,
+            version,
+            &plaintext,
+        )?;
         let provider = self.provider_of(row).await?;
-        let command = ConnectionCommand::CaptureCredential { state_digest: StateKey::digest(state.as_str()), now: self.ledger.now(), credential, provider_epoch: provider.state.epoch };
-        let context = Context { metadata, blobs: vec![blob], ..Context::default() };
-        self.ledger.execute::<Connection>(&row.reference, command, context).await.map_err(refused)?;
+        let command = ConnectionCommand::CaptureCredential {
+            state_digest: StateKey::digest(state.as_str()),
+            now: self.ledger.now(),
+            credential,
+            provider_epoch: provider.state.epoch,
+        };
+        let context = Context {
+            metadata,
+            blobs: vec![blob],
+            ..Context::default()
+        };
+        self.ledger
+            .execute::<Connection>(&row.reference, command, context)
+            .await
+            .map_err(refused)?;
         Ok(())
     }
 
     /// The pending static consent that a state names.
-    async fn static_consent(&self, state: &str) -> Result<(StateToken, ConnectionRow), CallbackError> {
+    async fn static_consent(
+        &self,
+        state: &str,
+    ) -> Result<(StateToken, ConnectionRow), CallbackError> {
         let (state, reference) = self.known_state(state).ok_or(CallbackError::InvalidState)?;
-        let row = self.reads.connection(&reference.to_string()).await.map_err(Fault::from)?.ok_or(CallbackError::InvalidState)?;
+        let row = self
+            .reads
+            .connection(&reference.to_string())
+            .await
+            .map_err(Fault::from)?
+            .ok_or(CallbackError::InvalidState)?;
         let digest = StateKey::digest(state.as_str());
         if row.state.spent_state.as_ref() == Some(&digest) {
             return Err(CallbackError::StateUsed);
         }
         let now = self.ledger.now();
-        let open = row.state.pending.as_ref().is_some_and(|pending| pending.state_digest == digest && pending.consent == ConsentKind::Static && now < pending.expires_at);
-        if open && !matches!(row.state.status, Status::Revoked | Status::Deleted) { Ok((state, row)) } else { Err(CallbackError::InvalidState) }
+        let open = row.state.pending.as_ref().is_some_and(|pending| {
+            pending.state_digest == digest
+                && pending.consent == ConsentKind::Static
+                && now < pending.expires_at
+        });
+        if open && !matches!(row.state.status, Status::Revoked | Status::Deleted) {
+            Ok((state, row))
+        } else {
+            Err(CallbackError::InvalidState)
+        }
     }
 
     async fn schema_of(&self, row: &ConnectionRow) -> Result<CaptureSchema, CallbackError> {
@@ -113,6 +186,9 @@ impl Application {
         if !provider.is_registered() {
             return Err(CallbackError::InvalidState);
         }
-        Ok(CaptureSchema { provider_name: provider.state.profile.name.clone(), schema: default_credential_schema(&provider.state.profile) })
+        Ok(CaptureSchema {
+            provider_name: provider.state.profile.name.clone(),
+            schema: default_credential_schema(&provider.state.profile),
+        })
     }
 }

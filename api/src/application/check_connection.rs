@@ -36,7 +36,12 @@ impl Application {
 }
 
 fn unknown() -> Standing {
-    Standing { status: "failed", reason: Some("connection_not_found".to_owned()), provider_name: None, health_status: None }
+    Standing {
+        status: "failed",
+        reason: Some("connection_not_found".to_owned()),
+        provider_name: None,
+        health_status: None,
+    }
 }
 
 fn standing(row: &ConnectionRow, now: Timestamp) -> Standing {
@@ -47,7 +52,9 @@ fn standing(row: &ConnectionRow, now: Timestamp) -> Standing {
         Status::Attention => "attention",
         Status::Absent | Status::Failed | Status::Revoked | Status::Deleted => "failed",
     };
-    let reason = lapsed(row, now).map(str::to_owned).or_else(|| row.state.reason.clone());
+    let reason = lapsed(row, now)
+        .map(str::to_owned)
+        .or_else(|| row.state.reason.clone());
     Standing {
         status,
         reason: reason.filter(|_| matches!(status, "attention" | "failed")),

@@ -1,7 +1,9 @@
 //! The user came back from the provider: the callback. The one-time state is spent before the code
 //! is exchanged, so that a code is never exchanged twice.
 
-use nexus_domain::connection::{Connection, ConnectionCommand, ConnectionError, FailureReason, Outcome};
+use nexus_domain::connection::{
+    Connection, ConnectionCommand, ConnectionError, FailureReason, Outcome,
+};
 use nexus_domain::credential::{Credential, OAuth2Credential};
 use nexus_domain::metadata::Metadata;
 use nexus_domain::reference::ConnectionReference;
@@ -61,7 +63,10 @@ struct Failed {
 
 impl Failed {
     fn new(reason: FailureReason, error: &str) -> Self {
-        Self { reason, error: error.to_owned() }
+        Self {
+            reason,
+            error: error.to_owned(),
+        }
     }
 }
 
@@ -70,28 +75,64 @@ impl Application {
     ///
     /// # Errors
     /// [`CallbackError`]; every failure after a good state sends the user to the return URL instead.
-    pub async fn complete_consent(&self, callback: Callback, metadata: Metadata) -> Result<Url, CallbackError> {
+    pub async fn complete_consent(
+        &self,
+        callback: Callback,
+        metadata: Metadata,
+    ) -> Result<Url, CallbackError> {
         let began = Instant::now();
-        let state = callback.state.as_deref().ok_or(CallbackError::MissingParams)?;
+        let state = callback
+            .state
+            .as_deref()
+            .ok_or(CallbackError::MissingParams)?;
         let (state, reference) = self.known_state(state).ok_or(CallbackError::InvalidState)?;
         if callback.code.is_none() && callback.error.is_none() {
             return Err(CallbackError::MissingParams);
         }
         let row = self.consent_row(reference).await?;
-        let return_url = row.state.pending.as_ref().map(|pending| pending.return_url.clone());
+        let return_url = row
+            .state
+            .pending
+            .as_ref()
+            .map(|pending| pending.return_url.clone());
         let application = self.clone();
         // A user who closes the browser does not cancel what was begun.
-        let work = self.tasks.spawn(async move { application.settle(callback, state, row, began, metadata).await });
-        let settled = work.await.map_err(|error| Fault::Internal(format!("a consent was cut short: {error}")))??;
-        let return_url = return_url.and_then(|url| Url::parse(&url).ok()).ok_or(CallbackError::InvalidState)?;
+        let work = self.tasks.spawn(async move {
+            application
+                .settle(callback, state, row, began, metadata)
+                .await
+        });
+        let settled = work
+            .await
+            .map_err(|error| Fault::Internal(format!("a consent was cut short: {error}")))??;
+        let return_url = return_url
+            .and_then(|url| Url::parse(&url).ok())
+            .ok_or(CallbackError::InvalidState)?;
         Ok(match settled {
-            Ok((connection_id, provider)) => with_params(&return_url, &[("status", "success"), ("connection_id", &connection_id), ("provider", &provider)]),
-            Err(failed) => with_params(&return_url, &[("status", "failed"), ("error", &failed.error)]),
+            Ok((connection_id, provider)) => with_params(
+                &return_url,
+                &[
+                    ("status", "success"),
+                    ("connection_id", &connection_id),
+                    ("provider", &provider),
+                ],
+            ),
+            Err(failed) => with_params(
+                &return_url,
+                &[("status", "failed"), ("error", &failed.error)],
+            ),
         })
     }
 
-    async fn consent_row(&self, reference: ConnectionReference) -> Result<ConnectionRow, CallbackError> {
-        let row = self.reads.connection(&reference.to_string()).await.map_err(Fault::from)?;
+    async fn consent_row(
+        &self,
+        reference: ConnectionReference,
+    ) -> Result<ConnectionRow, CallbackError> {
+        let row = self
+            .reads
+            .connection(&reference.to_string())
+            .await
+            .map_err(Fault::from)?;
         row.ok_or(CallbackError::InvalidState)
     }
 
@@ -111,7 +152,8 @@ impl Application {
             Some(denied) => Err(denied),
             None => {
                 self.spend(&row, &state, &metadata).await?;
-                self.exchange(&callback, &row, &state, began, &metadata).await?
+                self.exchange(&callback, &row, &state, began, &metadata)
+                    .await?
             }
         };
         if let Err(failed) = &outcome {
@@ -121,10 +163,26 @@ impl Application {
     }
 
     /// Spends the one-time state: of any number of callers one wins.
-    async fn spend(&self, row: &ConnectionRow, state: &StateToken, metadata: &Metadata) -> Result<(), CallbackError> {
-        let command = ConnectionCommand::AcceptCallback { state_digest: StateKey::digest(state.as_str()), now: self.ledger.now(), exchange_within_ms: self.policy.claim_deadline_ms() };
-        let context = Context { metadata: metadata.clone(), ..Context::default() };
-        self.ledger.execute::<Connection>(&row.reference, command, context).await.map(drop).map_err(refused)
+    async fn spend(
+        &self,
+        row: &ConnectionRow,
+        state: &StateToken,
+        metadata: &Metadata,
+    ) -> Result<(), CallbackError> {
+        let command = ConnectionCommand::AcceptCallback {
+            state_digest: StateKey::digest(state.as_str()),
+            now: self.ledger.now(),
+            exchange_within_ms: self.policy.claim_deadline_ms(),
+        };
+        let context = Context {
+            metadata: metadata.clone(),
+            ..Context::default()
+        };
+        self.ledger
+            .execute::<Connection>(&row.reference, command, context)
+            .await
+            .map(drop)
+            .map_err(refused)
     }
 
     async fn exchange(
@@ -136,14 +194,25 @@ impl Application {
         metadata: &Metadata,
     ) -> Result<Result<(String, String), Failed>, CallbackError> {
         let provider = self.provider_of(row).await?;
-        let (answer, claims) = match self.redeem_code(callback, row, &provider, state, began).await {
+        let (answer, claims) = match self
+            .redeem_code(callback, row, &provider, state, began)
+            .await
+        {
             Ok(redeemed) => redeemed,
             Err(failed) => return Ok(Err(failed)),
         };
-        Ok(match self.record_credential(row, &provider, state, answer, claims, metadata).await? {
-            Ok(()) => Ok((self.connection_id(row).await?, row.state.provider_name.clone())),
-            Err(failed) => Err(failed),
-        })
+        Ok(
+            match self
+                .record_credential(row, &provider, state, answer, claims, metadata)
+                .await?
+            {
+                Ok(()) => Ok((
+                    self.connection_id(row).await?,
+                    row.state.provider_name.clone(),
+                )),
+                Err(failed) => Err(failed),
+            },
+        )
     }
 
     async fn redeem_code(
@@ -155,11 +224,21 @@ impl Application {
         began: Instant,
     ) -> Result<(TokenAnswer, Option<IdTokenClaims>), Failed> {
         if !provider.is_registered() {
-            return Err(Failed::new(FailureReason::ProviderChanged, "provider_deleted"));
+            return Err(Failed::new(
+                FailureReason::ProviderChanged,
+                "provider_deleted",
+            ));
         }
         let failed = |error: &str| Failed::new(FailureReason::ExchangeFailed, error);
-        let secrets = self.provider_secrets(provider).await.map_err(|_| failed("server_error"))?;
-        let resolved = self.upstream.resolve(&provider.state.profile, &secrets).await.map_err(|_| failed("upstream_error"))?;
+        let secrets = self
+            .provider_secrets(provider)
+            .await
+            .map_err(|_| failed("server_error"))?;
+        let resolved = self
+            .upstream
+            .resolve(&provider.state.profile, &secrets)
+            .await
+            .map_err(|_| failed("upstream_error"))?;
         if resolved.check_iss(callback.iss.as_deref()).is_err() {
             return Err(failed("oauth_error"));
         }
@@ -170,24 +249,52 @@ impl Application {
         let code = Secret::new(callback.code.clone().unwrap_or_default());
         let verifier = self.state_key.pkce_verifier(state);
         let redirect_uri = self.policy.redirect_uri();
-        let call = self.upstream.exchange_code(&resolved, &code, &verifier, &redirect_uri);
+        let call = self
+            .upstream
+            .exchange_code(&resolved, &code, &verifier, &redirect_uri);
         let answer = match tokio::time::timeout(remaining, call).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(failure)) if failure.outcome == Outcome::Known => return Err(failed(&safe_code(&failure.error))),
-            Ok(Err(_)) | Err(_) => return Err(Failed::new(FailureReason::ExchangeOutcomeUnknown, "exchange_outcome_unknown")),
+            Ok(Err(failure)) if failure.outcome == Outcome::Known => {
+                return Err(failed(&safe_code(&failure.error)));
+            }
+            Ok(Err(_)) | Err(_) => {
+                return Err(Failed::new(
+                    FailureReason::ExchangeOutcomeUnknown,
+                    "exchange_outcome_unknown",
+                ));
+            }
         };
         let claims = self.verified_claims(&resolved, row, state, &answer).await?;
         Ok((answer, claims))
     }
 
     /// The claims of the id token: needed when `openid` was asked for and the issuer is known.
-    async fn verified_claims(&self, resolved: &ResolvedProvider, row: &ConnectionRow, state: &StateToken, answer: &TokenAnswer) -> Result<Option<IdTokenClaims>, Failed> {
-        let asked = row.state.pending.as_ref().is_some_and(|pending| pending.scopes.iter().any(|scope| scope == "openid"));
+    async fn verified_claims(
+        &self,
+        resolved: &ResolvedProvider,
+        row: &ConnectionRow,
+        state: &StateToken,
+        answer: &TokenAnswer,
+    ) -> Result<Option<IdTokenClaims>, Failed> {
+        let asked = row
+            .state
+            .pending
+            .as_ref()
+            .is_some_and(|pending| pending.scopes.iter().any(|scope| scope == "openid"));
         let invalid = || Failed::new(FailureReason::InvalidIdToken, "oauth_error");
         match (&answer.id_token, resolved.issuer.is_some()) {
             (Some(id_token), true) if asked => {
                 let nonce = self.state_key.oidc_nonce(state);
-                let verified = self.upstream.verify_id_token(resolved, id_token, &nonce, Some(&answer.access_token), self.ledger.now()).await;
+                let verified = self
+                    .upstream
+                    .verify_id_token(
+                        resolved,
+                        id_token,
+                        &nonce,
+                        Some(&answer.access_token),
+                        self.ledger.now(),
+                    )
+                    .await;
                 verified.map(Some).map_err(|error| {
                     tracing::warn!(%error, connection = row.reference, "an id token was refused");
                     invalid()
@@ -207,7 +314,12 @@ impl Application {
         claims: Option<IdTokenClaims>,
         metadata: &Metadata,
     ) -> Result<Result<(), Failed>, CallbackError> {
-        let asked = row.state.pending.as_ref().map(|pending| pending.scopes.clone()).unwrap_or_default();
+        let asked = row
+            .state
+            .pending
+            .as_ref()
+            .map(|pending| pending.scopes.clone())
+            .unwrap_or_default();
         let credential = OAuth2Credential {
             access_token: answer.access_token,
             token_type: answer.token_type,
@@ -215,18 +327,38 @@ impl Application {
             // An id token that nobody could verify is not served.
             id_token: answer.id_token.filter(|_| claims.is_some()),
             scope: answer.scope.unwrap_or(asked),
-            expires_at: answer.expires_in.map(|expires_in| self.ledger.now().plus(expires_in)),
+            expires_at: answer
+                .expires_in
+                .map(|expires_in| self.ledger.now().plus(expires_in)),
         };
         let scopes = credential.scope.clone();
         let (expires_at, refreshable) = (credential.expires_at, credential.refresh_token.is_some());
         let plaintext = Credential::OAuth2(credential).to_plaintext();
-        let stream = StreamKey { stream_type: "connection".to_owned(), id: row.reference.clone() };
-        let key_id = row.id.as_ref().map(|field| field.sealed.key_id).ok_or(CallbackError::InvalidState)?;
-        let key = self.keyring.key(key_id).await.map_err(|error| Fault::Internal(error.to_string()))?;
+        let stream = StreamKey {
+            stream_type: "connection".to_owned(),
+            id: row.reference.clone(),
+        };
+        let key_id = row
+            .id
+            .as_ref()
+            .map(|field| field.sealed.key_id)
+            .ok_or(CallbackError::InvalidState)?;
+        let key = self
+            .keyring
+            .key(key_id)
+            .await
+            .map_err(|error| Fault::Internal(error.to_string()))?;
         let mut version = row.state.credential_version + 1;
         let give_up = Instant::now() + RECORD_FOR;
         loop {
-            let (credential, blob) = seal_secret(&key, key_id, &stream, Purpose::Credential, version, &plaintext)?;
+            let (credential, blob) = seal_secret(
+                &key,
+                key_id,
+                &stream,
+                Purpose::Credential,
+                version,
+                &plaintext,
+            )?;
             let command = ConnectionCommand::CompleteConsent {
                 state_digest: StateKey::digest(state.as_str()),
                 credential,
@@ -236,32 +368,77 @@ impl Application {
                 refreshable,
                 provider_epoch: provider.state.epoch,
             };
-            let context = Context { metadata: metadata.clone(), blobs: vec![blob], ..Context::default() };
-            match self.ledger.execute::<Connection>(&row.reference, command, context).await {
+            let context = Context {
+                metadata: metadata.clone(),
+                blobs: vec![blob],
+                ..Context::default()
+            };
+            match self
+                .ledger
+                .execute::<Connection>(&row.reference, command, context)
+                .await
+            {
                 Ok(_) => return Ok(Ok(())),
-                Err(ExecuteError::Decision(ConnectionError::StaleVersion { expected })) => version = expected,
-                Err(ExecuteError::Decision(ConnectionError::AccountMismatch)) => return Ok(Err(Failed::new(FailureReason::AccountMismatch, "account_mismatch"))),
+                Err(ExecuteError::Decision(ConnectionError::StaleVersion { expected })) => {
+                    version = expected
+                }
+                Err(ExecuteError::Decision(ConnectionError::AccountMismatch)) => {
+                    return Ok(Err(Failed::new(
+                        FailureReason::AccountMismatch,
+                        "account_mismatch",
+                    )));
+                }
                 Err(error @ ExecuteError::Decision(_)) => return Err(refused(error)),
                 Err(error) => self.pause_or_give_up(error, give_up).await?,
             }
         }
     }
 
-    async fn record_failed(&self, row: &ConnectionRow, state: &StateToken, failed: &Failed, metadata: Metadata) -> Result<(), CallbackError> {
-        let command = ConnectionCommand::Fail { state_digest: StateKey::digest(state.as_str()), reason: failed.reason, error: Some(failed.error.clone()), now: self.ledger.now() };
-        let context = Context { metadata, ..Context::default() };
-        self.ledger.execute::<Connection>(&row.reference, command, context).await.map(drop).map_err(refused)
+    async fn record_failed(
+        &self,
+        row: &ConnectionRow,
+        state: &StateToken,
+        failed: &Failed,
+        metadata: Metadata,
+    ) -> Result<(), CallbackError> {
+        let command = ConnectionCommand::Fail {
+            state_digest: StateKey::digest(state.as_str()),
+            reason: failed.reason,
+            error: Some(failed.error.clone()),
+            now: self.ledger.now(),
+        };
+        let context = Context {
+            metadata,
+            ..Context::default()
+        };
+        self.ledger
+            .execute::<Connection>(&row.reference, command, context)
+            .await
+            .map(drop)
+            .map_err(refused)
     }
 
     /// The id of a connection: the only place it is kept is sealed, beside its request.
     pub(super) async fn connection_id(&self, row: &ConnectionRow) -> Result<String, Fault> {
-        let missing = || Fault::Internal(format!("the id of connection {} cannot be opened", row.reference));
+        let missing = || {
+            Fault::Internal(format!(
+                "the id of connection {} cannot be opened",
+                row.reference
+            ))
+        };
         let field = row.id.as_ref().ok_or_else(missing)?;
-        let stream = StreamKey { stream_type: "connection".to_owned(), id: row.reference.clone() };
-        let plaintext = self.keyring.open(&stream, Purpose::ConnectionId, field).await.map_err(|error| match error {
-            OpenError::Fault(fault) => fault,
-            OpenError::NoKey(_) | OpenError::NoCiphertext | OpenError::DoesNotOpen => missing(),
-        })?;
+        let stream = StreamKey {
+            stream_type: "connection".to_owned(),
+            id: row.reference.clone(),
+        };
+        let plaintext = self
+            .keyring
+            .open(&stream, Purpose::ConnectionId, field)
+            .await
+            .map_err(|error| match error {
+                OpenError::Fault(fault) => fault,
+                OpenError::NoKey(_) | OpenError::NoCiphertext | OpenError::DoesNotOpen => missing(),
+            })?;
         String::from_utf8(plaintext.to_vec()).map_err(|_| missing())
     }
 }
@@ -274,20 +451,38 @@ fn account(claims: &IdTokenClaims) -> String {
         .chain_update(&claims.issuer)
         .chain_update(&claims.subject)
         .finalize();
-    digest.iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
+    digest.iter().fold(String::with_capacity(64), |hex, byte| {
+        hex + &format!("{byte:02x}")
+    })
 }
 
 /// A provider's error code as it may be passed on: RFC 6749 allows printable ASCII.
 fn safe_code(code: &str) -> String {
-    let clean: String = code.chars().filter(|character| character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.')).take(64).collect();
-    if clean.is_empty() { "oauth_error".to_owned() } else { clean }
+    let clean: String = code
+        .chars()
+        .filter(|character| {
+            character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.')
+        })
+        .take(64)
+        .collect();
+    if clean.is_empty() {
+        "oauth_error".to_owned()
+    } else {
+        clean
+    }
 }
 
 pub(super) fn refused(error: ExecuteError<ConnectionError>) -> CallbackError {
     match error {
-        ExecuteError::Decision(ConnectionError::StateUsed | ConnectionError::NotAwaitingExchange) => CallbackError::StateUsed,
         ExecuteError::Decision(
-            ConnectionError::StateUnknown | ConnectionError::StateExpired | ConnectionError::WrongConsent | ConnectionError::NotFound | ConnectionError::Ended(_),
+            ConnectionError::StateUsed | ConnectionError::NotAwaitingExchange,
+        ) => CallbackError::StateUsed,
+        ExecuteError::Decision(
+            ConnectionError::StateUnknown
+            | ConnectionError::StateExpired
+            | ConnectionError::WrongConsent
+            | ConnectionError::NotFound
+            | ConnectionError::Ended(_),
         ) => CallbackError::InvalidState,
         error => fault_of(error).into(),
     }

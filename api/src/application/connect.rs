@@ -88,20 +88,49 @@ impl Application {
     ///
     /// # Errors
     /// [`ConnectError`]
-    pub async fn request_connection(&self, request: RequestConnection, metadata: Metadata) -> Result<Requested, ConnectError> {
+    pub async fn request_connection(
+        &self,
+        request: RequestConnection,
+        metadata: Metadata,
+    ) -> Result<Requested, ConnectError> {
         check_lengths(&request)?;
         let return_url = self.return_url(request.return_url.as_deref())?;
-        let provider = find_provider(self, &request.provider).await?.ok_or_else(|| ConnectError::ProviderNotFound(request.provider.clone()))?;
-        let scopes = request.scopes.clone().unwrap_or_else(|| provider.state.profile.scopes.clone());
+        let provider = find_provider(self, &request.provider)
+            .await?
+            .ok_or_else(|| ConnectError::ProviderNotFound(request.provider.clone()))?;
+        let scopes = request
+            .scopes
+            .clone()
+            .unwrap_or_else(|| provider.state.profile.scopes.clone());
         if !scopes.iter().all(|scope| is_scope(scope)) {
             return Err(ConnectError::InvalidScope);
         }
         let connection_id = ConnectionId::from_random(make_uuid().map_err(Fault::from)?);
-        let state = self.state_key.mint(connection_id.reference(), make_bytes().map_err(Fault::from)?);
+        let state = self.state_key.mint(
+            connection_id.reference(),
+            make_bytes().map_err(Fault::from)?,
+        );
         let auth_url = self.auth_url(&provider, &scopes, &state).await?;
         let expires_at = self.ledger.now().plus(self.policy.state_ttl);
-        self.record_request(&request, &provider, &scopes, return_url, &connection_id, &state, expires_at, metadata).await?;
-        Ok(Requested { auth_url, connection_id, state: state.as_str().to_owned(), scopes, provider_id: provider.id, expires_at })
+        self.record_request(
+            &request,
+            &provider,
+            &scopes,
+            return_url,
+            &connection_id,
+            &state,
+            expires_at,
+            metadata,
+        )
+        .await?;
+        Ok(Requested {
+            auth_url,
+            connection_id,
+            state: state.as_str().to_owned(),
+            scopes,
+            provider_id: provider.id,
+            expires_at,
+        })
     }
 
     fn return_url(&self, asked: Option<&str>) -> Result<String, ConnectError> {
@@ -113,12 +142,24 @@ impl Application {
     }
 
     /// Where the user goes: to the provider, or to the form.
-    async fn auth_url(&self, provider: &ProviderRow, scopes: &[String], state: &StateToken) -> Result<String, ConnectError> {
+    async fn auth_url(
+        &self,
+        provider: &ProviderRow,
+        scopes: &[String],
+        state: &StateToken,
+    ) -> Result<String, ConnectError> {
         if provider.state.profile.auth_type != AuthType::Oauth2 {
-            return Ok(format!("{}/auth/capture-schema?state={}", self.policy.base_url, state.as_str()));
+            return Ok(format!(
+                "{}/auth/capture-schema?state={}",
+                self.policy.base_url,
+                state.as_str()
+            ));
         }
         let secrets = self.provider_secrets(provider).await?;
-        let resolved = self.upstream.resolve(&provider.state.profile, &secrets).await?;
+        let resolved = self
+            .upstream
+            .resolve(&provider.state.profile, &secrets)
+            .await?;
         let authorization = Authorization {
             state: state.as_str(),
             pkce_verifier: &self.state_key.pkce_verifier(state),
@@ -126,7 +167,10 @@ impl Application {
             redirect_uri: &self.policy.redirect_uri(),
             scopes,
         };
-        Ok(self.upstream.authorization_url(&resolved, &authorization)?.into())
+        Ok(self
+            .upstream
+            .authorization_url(&resolved, &authorization)?
+            .into())
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one fact of the event")]
@@ -144,14 +188,25 @@ impl Application {
         let reference = connection_id.reference();
         let stream = StreamKey::connection(reference);
         let new_key = self.keyring.make_key(&stream)?;
-        let (sealed_id, blob) = seal_secret(&new_key.key, new_key.wrapped.key_id, &stream, Purpose::ConnectionId, 1, connection_id.expose().as_bytes())?;
+        let (sealed_id, blob) = seal_secret(
+            &new_key.key,
+            new_key.wrapped.key_id,
+            &stream,
+            Purpose::ConnectionId,
+            1,
+            connection_id.expose().as_bytes(),
+        )?;
         let auth_type = provider.state.profile.auth_type;
         let command = ConnectionCommand::Request {
             workspace_id: request.workspace_id.clone(),
             provider_id: provider.provider_id(),
             provider_name: provider.state.profile.name.clone(),
             auth_type,
-            consent: if auth_type == AuthType::Oauth2 { ConsentKind::Oauth2 } else { ConsentKind::Static },
+            consent: if auth_type == AuthType::Oauth2 {
+                ConsentKind::Oauth2
+            } else {
+                ConsentKind::Static
+            },
             scopes: scopes.to_vec(),
             return_url,
             metadata: request.metadata.clone(),
@@ -160,8 +215,17 @@ impl Application {
             expires_at,
             sealed_id,
         };
-        let context = Context { metadata, blobs: vec![blob], keys: vec![KeyChange::Put(new_key.wrapped)], ..Context::default() };
-        match self.ledger.execute::<Connection>(&stream.id, command, context).await {
+        let context = Context {
+            metadata,
+            blobs: vec![blob],
+            keys: vec![KeyChange::Put(new_key.wrapped)],
+            ..Context::default()
+        };
+        match self
+            .ledger
+            .execute::<Connection>(&stream.id, command, context)
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) => Err(fault_of(error).into()),
         }
@@ -181,11 +245,17 @@ fn check_lengths(request: &RequestConnection) -> Result<(), ConnectError> {
     if request.workspace_id.len() > MAX_WORKSPACE {
         return Err(ConnectError::TooLong("workspace_id"));
     }
-    let notes = request.metadata.as_ref().map_or(0, |notes| serde_json::to_string(notes).map_or(usize::MAX, |json| json.len()));
+    let notes = request.metadata.as_ref().map_or(0, |notes| {
+        serde_json::to_string(notes).map_or(usize::MAX, |json| json.len())
+    });
     if notes > MAX_METADATA {
         return Err(ConnectError::TooLong("metadata"));
     }
-    if request.action.as_ref().is_some_and(|action| action.len() > MAX_WORKSPACE) {
+    if request
+        .action
+        .as_ref()
+        .is_some_and(|action| action.len() > MAX_WORKSPACE)
+    {
         return Err(ConnectError::TooLong("action"));
     }
     Ok(())
@@ -193,5 +263,8 @@ fn check_lengths(request: &RequestConnection) -> Result<(), ConnectError> {
 
 /// RFC 6749 section 3.3: printable ASCII without space, quote and backslash.
 fn is_scope(scope: &str) -> bool {
-    !scope.is_empty() && scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+    !scope.is_empty()
+        && scope
+            .bytes()
+            .all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
 }

@@ -18,7 +18,10 @@ impl Application {
     /// # Errors
     /// [`Fault`]; what was recorded before it stays recorded.
     pub async fn expire_connections(&self) -> Result<usize, Fault> {
-        let due = self.reads.connections_due(self.ledger.now(), AT_ONCE).await?;
+        let due = self
+            .reads
+            .connections_due(self.ledger.now(), AT_ONCE)
+            .await?;
         let mut expired = 0;
         for row in &due {
             expired += usize::from(self.expire(row).await?);
@@ -28,14 +31,25 @@ impl Application {
 
     async fn expire(&self, row: &ConnectionRow) -> Result<bool, Fault> {
         let context = Context {
-            metadata: Metadata { actor: Some("system".to_owned()), operation: Some("expire_connections".to_owned()), ..Metadata::default() },
+            metadata: Metadata {
+                actor: Some("system".to_owned()),
+                operation: Some("expire_connections".to_owned()),
+                ..Metadata::default()
+            },
             // The transaction's clock has the last word on whether it is due.
             not_before: row.due_at(),
             only_at: Some(row.sequence),
             ..Context::default()
         };
-        let command = ConnectionCommand::Expire { now: self.ledger.now(), exchange_deadline_passed: true };
-        match self.ledger.execute::<Connection>(&row.reference, command, context).await {
+        let command = ConnectionCommand::Expire {
+            now: self.ledger.now(),
+            exchange_deadline_passed: true,
+        };
+        match self
+            .ledger
+            .execute::<Connection>(&row.reference, command, context)
+            .await
+        {
             Ok(_) => Ok(true),
             Err(ExecuteError::Decision(ConnectionError::NotDue)) => Ok(false),
             Err(error) => match fault_of(error) {

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use nexus_domain::sealing::{DataKey, KeyEncryptionKey, KeyId, Nonce, Purpose, SealedBlob, SealedRef, SealingContext, WrappedKey, open, seal, unwrap, wrap};
+use nexus_domain::sealing::{
+    DataKey, KeyEncryptionKey, KeyId, Nonce, Purpose, SealedBlob, SealedRef, SealingContext,
+    WrappedKey, open, seal, unwrap, wrap,
+};
 use nexus_domain::stream::StreamKey;
 use nexus_ledger::Backend;
 use nexus_projections::connections::SealedField;
@@ -52,7 +55,11 @@ impl Keyring {
     /// A keyring over the database's wrapped keys.
     #[must_use]
     pub fn new(kek: KeyEncryptionKey, backend: Backend) -> Self {
-        Self { kek, backend, wrapped: Mutex::new(HashMap::new()) }
+        Self {
+            kek,
+            backend,
+            wrapped: Mutex::new(HashMap::new()),
+        }
     }
 
     /// A new data key for a stream.
@@ -71,7 +78,12 @@ impl Keyring {
     /// # Errors
     /// [`OpenError`]
     pub async fn key(&self, key_id: KeyId) -> Result<DataKey, OpenError> {
-        let known = self.wrapped.lock().unwrap_or_else(PoisonError::into_inner).get(&key_id).cloned();
+        let known = self
+            .wrapped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key_id)
+            .cloned();
         let wrapped = match known {
             Some(wrapped) => wrapped,
             None => self.load(key_id).await?,
@@ -80,7 +92,12 @@ impl Keyring {
     }
 
     async fn load(&self, key_id: KeyId) -> Result<WrappedKey, OpenError> {
-        let wrapped = self.backend.data_key(key_id).await.map_err(Fault::from)?.ok_or(OpenError::NoKey(key_id))?;
+        let wrapped = self
+            .backend
+            .data_key(key_id)
+            .await
+            .map_err(Fault::from)?
+            .ok_or(OpenError::NoKey(key_id))?;
         let mut known = self.wrapped.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.clear();
@@ -93,11 +110,22 @@ impl Keyring {
     ///
     /// # Errors
     /// [`OpenError`]
-    pub async fn open(&self, stream: &StreamKey, purpose: Purpose, field: &SealedField) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    pub async fn open(
+        &self,
+        stream: &StreamKey,
+        purpose: Purpose,
+        field: &SealedField,
+    ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let blob = field.blob.as_ref().ok_or(OpenError::NoCiphertext)?;
         let key = self.key(field.sealed.key_id).await?;
-        let context = SealingContext { purpose, stream: stream.clone(), key_id: field.sealed.key_id, version: field.sealed.version };
-        open(&key, &context, &SealedBlob::from_bytes(blob.clone())).map_err(|_| OpenError::DoesNotOpen)
+        let context = SealingContext {
+            purpose,
+            stream: stream.clone(),
+            key_id: field.sealed.key_id,
+            version: field.sealed.version,
+        };
+        open(&key, &context, &SealedBlob::from_bytes(blob.clone()))
+            .map_err(|_| OpenError::DoesNotOpen)
     }
 }
 
@@ -105,8 +133,27 @@ impl Keyring {
 ///
 /// # Errors
 /// [`Fault::Internal`] when there is no randomness.
-pub fn seal_secret(key: &DataKey, key_id: KeyId, stream: &StreamKey, purpose: Purpose, version: u32, plaintext: &[u8]) -> Result<(SealedRef, SealedBlob), Fault> {
-    let context = SealingContext { purpose, stream: stream.clone(), key_id, version };
+pub fn seal_secret(
+    key: &DataKey,
+    key_id: KeyId,
+    stream: &StreamKey,
+    purpose: Purpose,
+    version: u32,
+    plaintext: &[u8],
+) -> Result<(SealedRef, SealedBlob), Fault> {
+    let context = SealingContext {
+        purpose,
+        stream: stream.clone(),
+        key_id,
+        version,
+    };
     let blob = seal(key, &context, Nonce(make_bytes()?), plaintext);
-    Ok((SealedRef { digest: blob.digest_hex(), key_id, version }, blob))
+    Ok((
+        SealedRef {
+            digest: blob.digest_hex(),
+            key_id,
+            version,
+        },
+        blob,
+    ))
 }

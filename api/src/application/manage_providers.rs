@@ -1,7 +1,10 @@
 //! Registers, changes, deletes and finds providers.
 
 use nexus_domain::metadata::Metadata;
-use nexus_domain::provider::{InvalidProfile, Provider, ProviderCommand, ProviderError, ProviderId, ProviderProfile, ProviderSecrets, SecretChange, carry_over, split_secrets};
+use nexus_domain::provider::{
+    InvalidProfile, Provider, ProviderCommand, ProviderError, ProviderId, ProviderProfile,
+    ProviderSecrets, SecretChange, carry_over, split_secrets,
+};
 use nexus_domain::sealing::{Purpose, SealedBlob};
 use nexus_domain::secret::{Secret, SecretMap};
 use nexus_domain::stream::StreamKey;
@@ -89,16 +92,32 @@ impl Application {
     ///
     /// # Errors
     /// [`ManageError`]
-    pub async fn register_provider(&self, body: Map<String, Value>, metadata: Metadata) -> Result<ProviderRow, ManageError> {
+    pub async fn register_provider(
+        &self,
+        body: Map<String, Value>,
+        metadata: Metadata,
+    ) -> Result<ProviderRow, ManageError> {
         let mut sent = read_profile(body)?;
-        let secrets = ProviderSecrets { client_secret: sent.client_secret.flatten(), params: sent.param_secrets };
+        let secrets = ProviderSecrets {
+            client_secret: sent.client_secret.flatten(),
+            params: sent.param_secrets,
+        };
         self.check(&sent.profile, &secrets)?;
         sent.profile.has_client_secret = secrets.client_secret.is_some();
         let id = ProviderId::from_uuid(make_uuid().map_err(Fault::from)?);
         let stream = StreamKey::provider(id);
-        let mut context = Context { metadata, names: vec![take(&sent.profile)], ..Context::default() };
-        let secret = self.seal_secrets(&stream, None, &secrets, &mut context).await?;
-        let command = ProviderCommand::Register { profile: sent.profile, secret };
+        let mut context = Context {
+            metadata,
+            names: vec![take(&sent.profile)],
+            ..Context::default()
+        };
+        let secret = self
+            .seal_secrets(&stream, None, &secrets, &mut context)
+            .await?;
+        let command = ProviderCommand::Register {
+            profile: sent.profile,
+            secret,
+        };
         self.command(id, command, context).await?;
         self.provider(id).await
     }
@@ -107,10 +126,19 @@ impl Application {
     ///
     /// # Errors
     /// [`ManageError`]
-    pub async fn change_provider(&self, id: ProviderId, body: &Map<String, Value>, change: Change, metadata: &Metadata) -> Result<ProviderRow, ManageError> {
+    pub async fn change_provider(
+        &self,
+        id: ProviderId,
+        body: &Map<String, Value>,
+        change: Change,
+        metadata: &Metadata,
+    ) -> Result<ProviderRow, ManageError> {
         for _ in 0..ATTEMPTS {
             let row = self.provider(id).await?;
-            match self.change(&row, body.clone(), change, metadata.clone()).await {
+            match self
+                .change(&row, body.clone(), change, metadata.clone())
+                .await
+            {
                 Err(ManageError::Fault(Fault::Conflict)) => {}
                 Err(error) => return Err(error),
                 Ok(()) => return self.provider(id).await,
@@ -119,7 +147,13 @@ impl Application {
         Err(Fault::Conflict.into())
     }
 
-    async fn change(&self, row: &ProviderRow, body: Map<String, Value>, change: Change, metadata: Metadata) -> Result<(), ManageError> {
+    async fn change(
+        &self,
+        row: &ProviderRow,
+        body: Map<String, Value>,
+        change: Change,
+        metadata: Metadata,
+    ) -> Result<(), ManageError> {
         let stored = self.provider_secrets(row).await?;
         let base = match change {
             Change::Merge => to_map(&row.state.profile),
@@ -127,14 +161,27 @@ impl Application {
         };
         let mut sent = read_profile(merge(base, body))?;
         let secrets = ProviderSecrets {
-            client_secret: sent.client_secret.clone().unwrap_or_else(|| stored.client_secret.clone()),
+            client_secret: sent
+                .client_secret
+                .clone()
+                .unwrap_or_else(|| stored.client_secret.clone()),
             params: carry_over(&sent.profile.params, &sent.param_secrets, &stored.params),
         };
         self.check(&sent.profile, &secrets)?;
         let id = row.provider_id();
-        let mut context = Context { metadata, only_at: Some(row.sequence), ..Context::default() };
+        let mut context = Context {
+            metadata,
+            only_at: Some(row.sequence),
+            ..Context::default()
+        };
         if sent.profile.name_key() != row.state.profile.name_key() {
-            context.names = vec![take(&sent.profile), NameChange::Release { scope: NAMES.to_owned(), name: row.state.profile.name_key() }];
+            context.names = vec![
+                take(&sent.profile),
+                NameChange::Release {
+                    scope: NAMES.to_owned(),
+                    name: row.state.profile.name_key(),
+                },
+            ];
         }
         // A secret that is sent again is set again: a change of host asks for exactly that.
         let resent = matches!(sent.client_secret, Some(Some(_)));
@@ -149,22 +196,39 @@ impl Application {
             SecretChange::Keep
         } else {
             let stream = StreamKey::provider(id);
-            self.seal_secrets(&stream, Some(row), &secrets, &mut context).await?.map_or(SecretChange::Clear, SecretChange::Set)
+            self.seal_secrets(&stream, Some(row), &secrets, &mut context)
+                .await?
+                .map_or(SecretChange::Clear, SecretChange::Set)
         };
-        self.command(id, ProviderCommand::Update { profile: sent.profile, secret }, context).await
+        self.command(
+            id,
+            ProviderCommand::Update {
+                profile: sent.profile,
+                secret,
+            },
+            context,
+        )
+        .await
     }
 
     /// Deletes a provider; its connections survive, its name is free again.
     ///
     /// # Errors
     /// [`ManageError`]
-    pub async fn delete_provider(&self, id: ProviderId, metadata: &Metadata) -> Result<(), ManageError> {
+    pub async fn delete_provider(
+        &self,
+        id: ProviderId,
+        metadata: &Metadata,
+    ) -> Result<(), ManageError> {
         for _ in 0..ATTEMPTS {
             let row = self.provider(id).await?;
             let context = Context {
                 metadata: metadata.clone(),
                 only_at: Some(row.sequence),
-                names: vec![NameChange::Release { scope: NAMES.to_owned(), name: row.state.profile.name_key() }],
+                names: vec![NameChange::Release {
+                    scope: NAMES.to_owned(),
+                    name: row.state.profile.name_key(),
+                }],
                 ..Context::default()
             };
             match self.command(id, ProviderCommand::Delete, context).await {
@@ -180,31 +244,69 @@ impl Application {
     /// # Errors
     /// [`ManageError`]
     pub async fn provider(&self, id: ProviderId) -> Result<ProviderRow, ManageError> {
-        find_provider(self, &ProviderKey::Id(id)).await?.ok_or(ManageError::NotFound)
+        find_provider(self, &ProviderKey::Id(id))
+            .await?
+            .ok_or(ManageError::NotFound)
     }
 
     /// The provider of a connection; also one that was deleted since.
     pub(super) async fn provider_of(&self, row: &ConnectionRow) -> Result<ProviderRow, Fault> {
-        let missing = || Fault::Internal(format!("the provider of connection {} is missing", row.reference));
+        let missing = || {
+            Fault::Internal(format!(
+                "the provider of connection {} is missing",
+                row.reference
+            ))
+        };
         let id = row.state.provider_id.ok_or_else(missing)?;
-        self.reads.provider(&id.to_string()).await?.ok_or_else(missing)
+        self.reads
+            .provider(&id.to_string())
+            .await?
+            .ok_or_else(missing)
     }
 
     /// A provider's secrets; none when it has none.
-    pub(super) async fn provider_secrets(&self, row: &ProviderRow) -> Result<ProviderSecrets, Fault> {
-        let Some(field) = &row.secret else { return Ok(ProviderSecrets::default()) };
-        let plaintext = self.keyring.open(&StreamKey::provider(row.provider_id()), Purpose::ProviderSecret, field).await.map_err(|error| match error {
-            OpenError::Fault(fault) => fault,
-            error => Fault::Internal(format!("the secrets of provider {} cannot be opened: {error}", row.id)),
-        })?;
-        ProviderSecrets::from_plaintext(&plaintext).map_err(|_| Fault::Internal(format!("the secrets of provider {} do not decode", row.id)))
+    pub(super) async fn provider_secrets(
+        &self,
+        row: &ProviderRow,
+    ) -> Result<ProviderSecrets, Fault> {
+        let Some(field) = &row.secret else {
+            return Ok(ProviderSecrets::default());
+        };
+        let plaintext = self
+            .keyring
+            .open(
+                &StreamKey::provider(row.provider_id()),
+                Purpose::ProviderSecret,
+                field,
+            )
+            .await
+            .map_err(|error| match error {
+                OpenError::Fault(fault) => fault,
+                error => Fault::Internal(format!(
+                    "the secrets of provider {} cannot be opened: {error}",
+                    row.id
+                )),
+            })?;
+        ProviderSecrets::from_plaintext(&plaintext).map_err(|_| {
+            Fault::Internal(format!("the secrets of provider {} do not decode", row.id))
+        })
     }
 
-    fn check(&self, profile: &ProviderProfile, secrets: &ProviderSecrets) -> Result<(), ManageError> {
-        profile.validate(secrets.client_secret.is_some()).map_err(ManageError::Invalid)?;
+    fn check(
+        &self,
+        profile: &ProviderProfile,
+        secrets: &ProviderSecrets,
+    ) -> Result<(), ManageError> {
+        profile
+            .validate(secrets.client_secret.is_some())
+            .map_err(ManageError::Invalid)?;
         for (field, url) in profile.urls() {
-            let parsed = url::Url::parse(url).map_err(|_| invalid(field, "it must be an absolute URL"))?;
-            self.policy.upstreams.check(&parsed).map_err(|error| invalid(field, &error.to_string()))?;
+            let parsed =
+                url::Url::parse(url).map_err(|_| invalid(field, "it must be an absolute URL"))?;
+            self.policy
+                .upstreams
+                .check(&parsed)
+                .map_err(|error| invalid(field, &error.to_string()))?;
         }
         Ok(())
     }
@@ -221,10 +323,16 @@ impl Application {
             return Ok(None);
         }
         let version = row.map_or(0, |row| row.state.secret_version) + 1;
-        let before = row.and_then(|row| row.secret.as_ref()).map(|field| &field.sealed);
+        let before = row
+            .and_then(|row| row.secret.as_ref())
+            .map(|field| &field.sealed);
         let (key, key_id) = match before {
             Some(sealed) => {
-                let key = self.keyring.key(sealed.key_id).await.map_err(|error| Fault::Internal(error.to_string()))?;
+                let key = self
+                    .keyring
+                    .key(sealed.key_id)
+                    .await
+                    .map_err(|error| Fault::Internal(error.to_string()))?;
                 (key, sealed.key_id)
             }
             None => {
@@ -234,13 +342,29 @@ impl Application {
                 (new.key, key_id)
             }
         };
-        let (sealed, blob): (_, SealedBlob) = seal_secret(&key, key_id, stream, Purpose::ProviderSecret, version, &secrets.to_plaintext())?;
+        let (sealed, blob): (_, SealedBlob) = seal_secret(
+            &key,
+            key_id,
+            stream,
+            Purpose::ProviderSecret,
+            version,
+            &secrets.to_plaintext(),
+        )?;
         context.blobs.push(blob);
         Ok(Some(sealed))
     }
 
-    async fn command(&self, id: ProviderId, command: ProviderCommand, context: Context) -> Result<(), ManageError> {
-        match self.ledger.execute::<Provider>(&id.to_string(), command, context).await {
+    async fn command(
+        &self,
+        id: ProviderId,
+        command: ProviderCommand,
+        context: Context,
+    ) -> Result<(), ManageError> {
+        match self
+            .ledger
+            .execute::<Provider>(&id.to_string(), command, context)
+            .await
+        {
             Ok(_) => Ok(()),
             Err(ExecuteError::Append(AppendError::NameTaken { .. })) => Err(ManageError::NameTaken),
             Err(ExecuteError::Append(error)) => Err(Fault::from(error).into()),
@@ -251,7 +375,10 @@ impl Application {
 }
 
 /// The registered provider of a key.
-pub(super) async fn find_provider(application: &Application, key: &ProviderKey) -> Result<Option<ProviderRow>, Fault> {
+pub(super) async fn find_provider(
+    application: &Application,
+    key: &ProviderKey,
+) -> Result<Option<ProviderRow>, Fault> {
     let row = match key {
         ProviderKey::Id(id) => application.reads.provider(&id.to_string()).await?,
         ProviderKey::Name(name) => application.reads.provider_by_name(&name_key(name)).await?,
@@ -265,12 +392,17 @@ fn of_decision(error: ProviderError) -> ManageError {
         ProviderError::Invalid(error) => ManageError::Invalid(error),
         ProviderError::HostChangeNeedsSecret { field } => invalid(field, HOST_CHANGED),
         ProviderError::StaleVersion { .. } => ManageError::Fault(Fault::Conflict),
-        error @ ProviderError::AlreadyRegistered => ManageError::Fault(Fault::Internal(error.to_string())),
+        error @ ProviderError::AlreadyRegistered => {
+            ManageError::Fault(Fault::Internal(error.to_string()))
+        }
     }
 }
 
 fn take(profile: &ProviderProfile) -> NameChange {
-    NameChange::Take { scope: NAMES.to_owned(), name: profile.name_key() }
+    NameChange::Take {
+        scope: NAMES.to_owned(),
+        name: profile.name_key(),
+    }
 }
 
 /// The fields of `base` with those of `body` over them; null clears one.
@@ -293,7 +425,11 @@ fn same(a: &ProviderSecrets, b: &ProviderSecrets) -> bool {
 /// What a name is unique by.
 #[must_use]
 pub fn name_key(name: &str) -> String {
-    ProviderProfile { name: name.to_owned(), ..ProviderProfile::default() }.name_key()
+    ProviderProfile {
+        name: name.to_owned(),
+        ..ProviderProfile::default()
+    }
+    .name_key()
 }
 
 fn to_map(profile: &ProviderProfile) -> Map<String, Value> {
@@ -312,16 +448,27 @@ fn read_profile(mut body: Map<String, Value>) -> Result<Sent, ManageError> {
         Some(Value::String(secret)) => Some(Some(Secret::new(secret))),
         Some(_) => return Err(invalid("client_secret", "it must be a string")),
     };
-    let mut profile: ProviderProfile = serde_path_to_error::deserialize(Value::Object(body)).map_err(|error| {
-        let field = error.path().to_string();
-        invalid(&field, "it has the wrong type, or a value that is not known")
-    })?;
+    let mut profile: ProviderProfile = serde_path_to_error::deserialize(Value::Object(body))
+        .map_err(|error| {
+            let field = error.path().to_string();
+            invalid(
+                &field,
+                "it has the wrong type, or a value that is not known",
+            )
+        })?;
     profile.name = profile.name.trim().to_owned();
     let (params, param_secrets) = split_secrets(std::mem::take(&mut profile.params));
     profile.params = params;
-    Ok(Sent { profile, client_secret, param_secrets })
+    Ok(Sent {
+        profile,
+        client_secret,
+        param_secrets,
+    })
 }
 
 fn invalid(field: &str, message: &str) -> ManageError {
-    ManageError::Invalid(InvalidProfile { field: field.to_owned().into(), message: message.to_owned().into() })
+    ManageError::Invalid(InvalidProfile {
+        field: field.to_owned().into(),
+        message: message.to_owned().into(),
+    })
 }

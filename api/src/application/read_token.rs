@@ -51,14 +51,24 @@ impl Application {
     ///
     /// # Errors
     /// [`ReadTokenError`]
-    pub async fn read_token(&self, id: &str, door: &str, metadata: &Metadata) -> Result<TokenPayload, ReadTokenError> {
+    pub async fn read_token(
+        &self,
+        id: &str,
+        door: &str,
+        metadata: &Metadata,
+    ) -> Result<TokenPayload, ReadTokenError> {
         let id = ConnectionId::parse(id).map_err(|_| ReadTokenError::NotFound)?;
         self.refresh_when_due(&id, metadata).await?;
         self.hand_out(&id, door, metadata).await
     }
 
     /// Hands out the newest credential of a connection as it is.
-    pub(super) async fn hand_out(&self, id: &ConnectionId, door: &str, metadata: &Metadata) -> Result<TokenPayload, ReadTokenError> {
+    pub(super) async fn hand_out(
+        &self,
+        id: &ConnectionId,
+        door: &str,
+        metadata: &Metadata,
+    ) -> Result<TokenPayload, ReadTokenError> {
         for _ in 0..ATTEMPTS {
             let row = self.serving_row(id).await?;
             let credential = self.open_credential(&row).await?;
@@ -84,12 +94,20 @@ impl Application {
 
     /// The connection's row, if it serves a credential.
     async fn serving_row(&self, id: &ConnectionId) -> Result<ConnectionRow, ReadTokenError> {
-        let row = self.reads.connection(&id.reference().to_string()).await.map_err(Fault::from)?;
+        let row = self
+            .reads
+            .connection(&id.reference().to_string())
+            .await
+            .map_err(Fault::from)?;
         let row = row.ok_or(ReadTokenError::NotFound)?;
         match row.state.status {
             Status::Active => Ok(row),
-            Status::Attention => Err(ReadTokenError::Attention(row.state.reason.unwrap_or_default())),
-            Status::Pending if lapsed(&row, self.ledger.now()).is_some() => Err(ReadTokenError::NotActive("failed")),
+            Status::Attention => Err(ReadTokenError::Attention(
+                row.state.reason.unwrap_or_default(),
+            )),
+            Status::Pending if lapsed(&row, self.ledger.now()).is_some() => {
+                Err(ReadTokenError::NotActive("failed"))
+            }
             Status::Pending => Err(ReadTokenError::NotActive("pending")),
             Status::Failed => Err(ReadTokenError::NotActive("failed")),
             Status::Revoked => Err(ReadTokenError::NotActive("revoked")),
@@ -97,16 +115,33 @@ impl Application {
         }
     }
 
-    async fn refresh_when_due(&self, id: &ConnectionId, metadata: &Metadata) -> Result<(), ReadTokenError> {
+    async fn refresh_when_due(
+        &self,
+        id: &ConnectionId,
+        metadata: &Metadata,
+    ) -> Result<(), ReadTokenError> {
         let row = self.serving_row(id).await?;
-        let Some(credential) = row.state.credential.as_ref() else { return Ok(()) };
+        let Some(credential) = row.state.credential.as_ref() else {
+            return Ok(());
+        };
         let now = self.ledger.now();
-        let Some(expires_at) = credential.expires_at.filter(|expires_at| *expires_at <= now.plus(self.policy.refresh_skew)) else { return Ok(()) };
+        let Some(expires_at) = credential
+            .expires_at
+            .filter(|expires_at| *expires_at <= now.plus(self.policy.refresh_skew))
+        else {
+            return Ok(());
+        };
         let alive = expires_at > now;
         if !credential.refreshable {
-            return if alive { Ok(()) } else { self.require_attention(&row, metadata).await };
+            return if alive {
+                Ok(())
+            } else {
+                self.require_attention(&row, metadata).await
+            };
         }
-        let waiting = row.retry_at.filter(|retry_at| *retry_at > now && row.state.refresh.claim.is_none());
+        let waiting = row
+            .retry_at
+            .filter(|retry_at| *retry_at > now && row.state.refresh.claim.is_none());
         let retry_after = match waiting {
             Some(retry_at) => retry_at.since(now).as_secs() + 1,
             None => match self.refresh(id, Refresh::Due, metadata).await {
@@ -114,32 +149,73 @@ impl Application {
                 Err(RefreshError::Provider { retry_after, .. }) => retry_after.unwrap_or(1),
                 Err(RefreshError::Unresolved) => 1,
                 // The connection says itself what it is now.
-                Err(RefreshError::NotFound | RefreshError::NotActive(_) | RefreshError::Attention(_) | RefreshError::Static | RefreshError::NotRefreshable) => return Ok(()),
+                Err(
+                    RefreshError::NotFound
+                    | RefreshError::NotActive(_)
+                    | RefreshError::Attention(_)
+                    | RefreshError::Static
+                    | RefreshError::NotRefreshable,
+                ) => return Ok(()),
                 Err(RefreshError::Fault(fault)) if !alive => return Err(fault.into()),
                 Err(RefreshError::Fault(_)) => 1,
             },
         };
-        if alive { Ok(()) } else { Err(ReadTokenError::RefreshUnavailable { retry_after }) }
+        if alive {
+            Ok(())
+        } else {
+            Err(ReadTokenError::RefreshUnavailable { retry_after })
+        }
     }
 
-    async fn require_attention(&self, row: &ConnectionRow, metadata: &Metadata) -> Result<(), ReadTokenError> {
-        let command = ConnectionCommand::RequireAttention { reason: AttentionReason::CredentialExpired };
-        let context = Context { metadata: metadata.clone(), ..Context::default() };
+    async fn require_attention(
+        &self,
+        row: &ConnectionRow,
+        metadata: &Metadata,
+    ) -> Result<(), ReadTokenError> {
+        let command = ConnectionCommand::RequireAttention {
+            reason: AttentionReason::CredentialExpired,
+        };
+        let context = Context {
+            metadata: metadata.clone(),
+            ..Context::default()
+        };
         // Whatever became of it, the row is read again and says so.
-        match self.ledger.execute::<Connection>(&row.reference, command, context).await {
+        match self
+            .ledger
+            .execute::<Connection>(&row.reference, command, context)
+            .await
+        {
             Ok(_) | Err(nexus_ledger::ExecuteError::Decision(_)) => Ok(()),
             Err(error) => Err(super::connect::fault_of(error).into()),
         }
     }
 
     pub(super) async fn open_credential(&self, row: &ConnectionRow) -> Result<Credential, Fault> {
-        let field = row.credential.as_ref().ok_or_else(|| Fault::Internal("an active connection has no credential".to_owned()))?;
-        let stream = StreamKey { stream_type: "connection".to_owned(), id: row.reference.clone() };
-        let plaintext = self.keyring.open(&stream, Purpose::Credential, field).await.map_err(|error| match error {
-            OpenError::Fault(fault) => fault,
-            error => Fault::Internal(format!("the credential of connection {} cannot be opened: {error}", row.reference)),
-        })?;
-        Credential::from_plaintext(&plaintext).map_err(|_| Fault::Internal(format!("the credential of connection {} does not decode", row.reference)))
+        let field = row
+            .credential
+            .as_ref()
+            .ok_or_else(|| Fault::Internal("an active connection has no credential".to_owned()))?;
+        let stream = StreamKey {
+            stream_type: "connection".to_owned(),
+            id: row.reference.clone(),
+        };
+        let plaintext = self
+            .keyring
+            .open(&stream, Purpose::Credential, field)
+            .await
+            .map_err(|error| match error {
+                OpenError::Fault(fault) => fault,
+                error => Fault::Internal(format!(
+                    "the credential of connection {} cannot be opened: {error}",
+                    row.reference
+                )),
+            })?;
+        Credential::from_plaintext(&plaintext).map_err(|_| {
+            Fault::Internal(format!(
+                "the credential of connection {} does not decode",
+                row.reference
+            ))
+        })
     }
 
     async fn strategy(&self, row: &ConnectionRow) -> Result<Strategy, Fault> {
@@ -148,22 +224,51 @@ impl Application {
     }
 
     /// Records the read, provided that the connection has not moved since its row was read.
-    async fn record_read(&self, row: &ConnectionRow, door: &str, metadata: &Metadata) -> Result<(), AppendError> {
+    async fn record_read(
+        &self,
+        row: &ConnectionRow,
+        door: &str,
+        metadata: &Metadata,
+    ) -> Result<(), AppendError> {
         let event = AccessEvent::CredentialRetrieved {
-            connection: ConnectionReference::parse(&row.reference).map_err(|_| AppendError::Invalid("the reference is not one".to_owned()))?,
-            provider_id: row.state.provider_id.unwrap_or_else(|| ProviderId::from_uuid(uuid::Uuid::nil())),
+            connection: ConnectionReference::parse(&row.reference)
+                .map_err(|_| AppendError::Invalid("the reference is not one".to_owned()))?,
+            provider_id: row
+                .state
+                .provider_id
+                .unwrap_or_else(|| ProviderId::from_uuid(uuid::Uuid::nil())),
             provider_name: row.state.provider_name.clone(),
             door: door.to_owned(),
             credential_version: row.state.credential_version,
             session_id: None,
         };
-        let payload = serde_json::to_string(&event).map_err(|error| AppendError::Invalid(error.to_string()))?;
-        let new = NewEvent { event_type: event.stored_name().to_owned(), event_version: "1".to_owned(), payload, blob: None };
+        let payload = serde_json::to_string(&event)
+            .map_err(|error| AppendError::Invalid(error.to_string()))?;
+        let new = NewEvent {
+            event_type: event.stored_name().to_owned(),
+            event_version: "1".to_owned(),
+            payload,
+            blob: None,
+        };
         let append = Append {
             metadata: metadata.to_json(),
-            columns: IndexColumns { connection: Some(row.reference.clone()), actor: metadata.actor.clone(), agent: metadata.agent.clone() },
-            guards: vec![Guard { stream: StreamKey { stream_type: "connection".to_owned(), id: row.reference.clone() }, at: row.sequence }],
-            ..Append::new(access_stream(self.ledger.now(), self.ledger.node_id()), Expected::Any, vec![new])
+            columns: IndexColumns {
+                connection: Some(row.reference.clone()),
+                actor: metadata.actor.clone(),
+                agent: metadata.agent.clone(),
+            },
+            guards: vec![Guard {
+                stream: StreamKey {
+                    stream_type: "connection".to_owned(),
+                    id: row.reference.clone(),
+                },
+                at: row.sequence,
+            }],
+            ..Append::new(
+                access_stream(self.ledger.now(), self.ledger.node_id()),
+                Expected::Any,
+                vec![new],
+            )
         };
         self.ledger.append(append).await.map(drop)
     }

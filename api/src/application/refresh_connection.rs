@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use nexus_domain::connection::{Connection, ConnectionCommand, ConnectionError, ConnectionEvent, Outcome, RefreshFailure, Status};
+use nexus_domain::connection::{
+    Connection, ConnectionCommand, ConnectionError, ConnectionEvent, Outcome, RefreshFailure,
+    Status,
+};
 use nexus_domain::credential::{Credential, OAuth2Credential};
 use nexus_domain::metadata::Metadata;
 use nexus_domain::reference::ConnectionId;
@@ -89,14 +92,24 @@ impl Application {
     ///
     /// # Errors
     /// [`RefreshError`], or why the new credential could not be handed out.
-    pub async fn refresh_connection(&self, id: &str, door: &str, metadata: &Metadata) -> Result<TokenPayload, RefreshTokenError> {
+    pub async fn refresh_connection(
+        &self,
+        id: &str,
+        door: &str,
+        metadata: &Metadata,
+    ) -> Result<TokenPayload, RefreshTokenError> {
         let id = ConnectionId::parse(id).map_err(|_| RefreshError::NotFound)?;
         self.refresh(&id, Refresh::Forced, metadata).await?;
         Ok(self.hand_out(&id, door, metadata).await?)
     }
 
     /// Refreshes, or waits for the refresh that is under way.
-    pub(super) async fn refresh(&self, id: &ConnectionId, mode: Refresh, metadata: &Metadata) -> Result<(), RefreshError> {
+    pub(super) async fn refresh(
+        &self,
+        id: &ConnectionId,
+        mode: Refresh,
+        metadata: &Metadata,
+    ) -> Result<(), RefreshError> {
         let reference = id.reference().to_string();
         for _ in 0..ATTEMPTS {
             // The call's time limit begins before the claim: a slow claim leaves less of it.
@@ -107,7 +120,11 @@ impl Application {
             }
             let provider = self.provider_of(&row).await?;
             match self.claim(&row, &provider, mode, metadata).await? {
-                Claimed::Ours(attempt) => return self.redeem(row, provider, attempt, began, metadata.clone()).await,
+                Claimed::Ours(attempt) => {
+                    return self
+                        .redeem(row, provider, attempt, began, metadata.clone())
+                        .await;
+                }
                 Claimed::Held(attempt) => return self.wait_for(&reference, attempt).await,
                 Claimed::Moved => {}
             }
@@ -116,12 +133,27 @@ impl Application {
     }
 
     async fn refreshable_row(&self, reference: &str) -> Result<ConnectionRow, RefreshError> {
-        let row = self.reads.connection(reference).await.map_err(Fault::from)?.ok_or(RefreshError::NotFound)?;
+        let row = self
+            .reads
+            .connection(reference)
+            .await
+            .map_err(Fault::from)?
+            .ok_or(RefreshError::NotFound)?;
         match row.state.status {
             Status::Active if row.state.is_static() => Err(RefreshError::Static),
-            Status::Active if row.state.credential.as_ref().is_none_or(|credential| !credential.refreshable) => Err(RefreshError::NotRefreshable),
+            Status::Active
+                if row
+                    .state
+                    .credential
+                    .as_ref()
+                    .is_none_or(|credential| !credential.refreshable) =>
+            {
+                Err(RefreshError::NotRefreshable)
+            }
             Status::Active => Ok(row),
-            Status::Attention => Err(RefreshError::Attention(row.state.reason.unwrap_or_default())),
+            Status::Attention => Err(RefreshError::Attention(
+                row.state.reason.unwrap_or_default(),
+            )),
             Status::Pending => Err(RefreshError::NotActive("pending")),
             Status::Failed => Err(RefreshError::NotActive("failed")),
             Status::Revoked => Err(RefreshError::NotActive("revoked")),
@@ -130,14 +162,28 @@ impl Application {
     }
 
     fn is_due(&self, row: &ConnectionRow) -> bool {
-        let expires_at = row.state.credential.as_ref().and_then(|credential| credential.expires_at);
-        expires_at.is_some_and(|expires_at| expires_at <= self.ledger.now().plus(self.policy.refresh_skew))
+        let expires_at = row
+            .state
+            .credential
+            .as_ref()
+            .and_then(|credential| credential.expires_at);
+        expires_at.is_some_and(|expires_at| {
+            expires_at <= self.ledger.now().plus(self.policy.refresh_skew)
+        })
     }
 
     /// Claims the right to redeem the refresh token of exactly the credential in `row`.
-    async fn claim(&self, row: &ConnectionRow, provider: &ProviderRow, mode: Refresh, metadata: &Metadata) -> Result<Claimed, RefreshError> {
+    async fn claim(
+        &self,
+        row: &ConnectionRow,
+        provider: &ProviderRow,
+        mode: Refresh,
+        metadata: &Metadata,
+    ) -> Result<Claimed, RefreshError> {
         let held = row.state.refresh.claim.map(|claim| claim.attempt);
-        let takeover = held.zip(row.claim_deadline).filter(|(_, deadline)| self.ledger.now() >= *deadline);
+        let takeover = held
+            .zip(row.claim_deadline)
+            .filter(|(_, deadline)| self.ledger.now() >= *deadline);
         let command = ConnectionCommand::ClaimRefresh {
             forced: mode == Refresh::Forced,
             deadline_ms: self.policy.claim_deadline_ms(),
@@ -152,71 +198,177 @@ impl Application {
             not_before: takeover.map(|(_, deadline)| deadline),
             ..Context::default()
         };
-        match self.ledger.execute::<Connection>(&row.reference, command, context).await {
+        match self
+            .ledger
+            .execute::<Connection>(&row.reference, command, context)
+            .await
+        {
             Ok(executed) => Ok(claimed(&executed.events)),
-            Err(ExecuteError::Decision(ConnectionError::ClaimHeld { attempt })) => Ok(Claimed::Held(attempt)),
-            Err(ExecuteError::Append(AppendError::TooEarly { .. })) => Ok(held.map_or(Claimed::Moved, Claimed::Held)),
-            Err(ExecuteError::Append(AppendError::Conflict { .. }) | ExecuteError::Decision(_)) => Ok(Claimed::Moved),
+            Err(ExecuteError::Decision(ConnectionError::ClaimHeld { attempt })) => {
+                Ok(Claimed::Held(attempt))
+            }
+            Err(ExecuteError::Append(AppendError::TooEarly { .. })) => {
+                Ok(held.map_or(Claimed::Moved, Claimed::Held))
+            }
+            Err(ExecuteError::Append(AppendError::Conflict { .. }) | ExecuteError::Decision(_)) => {
+                Ok(Claimed::Moved)
+            }
             Err(error) => Err(fault_of(error).into()),
         }
     }
 
     /// Calls the provider and records its answer, in a task that outlives its caller.
-    async fn redeem(&self, row: ConnectionRow, provider: ProviderRow, attempt: u64, began: Instant, metadata: Metadata) -> Result<(), RefreshError> {
+    async fn redeem(
+        &self,
+        row: ConnectionRow,
+        provider: ProviderRow,
+        attempt: u64,
+        began: Instant,
+        metadata: Metadata,
+    ) -> Result<(), RefreshError> {
         let application = self.clone();
-        let work = self.tasks.spawn(async move { application.call_and_record(&row, &provider, attempt, began, metadata).await });
-        work.await.unwrap_or_else(|error| Err(Fault::Internal(format!("a refresh was cut short: {error}")).into()))
+        let work = self.tasks.spawn(async move {
+            application
+                .call_and_record(&row, &provider, attempt, began, metadata)
+                .await
+        });
+        work.await.unwrap_or_else(|error| {
+            Err(Fault::Internal(format!("a refresh was cut short: {error}")).into())
+        })
     }
 
-    async fn call_and_record(&self, row: &ConnectionRow, provider: &ProviderRow, attempt: u64, began: Instant, metadata: Metadata) -> Result<(), RefreshError> {
+    async fn call_and_record(
+        &self,
+        row: &ConnectionRow,
+        provider: &ProviderRow,
+        attempt: u64,
+        began: Instant,
+        metadata: Metadata,
+    ) -> Result<(), RefreshError> {
         match self.call(row, provider, began).await {
-            Ok((old, answer)) => self.record_success(row, attempt, &old, answer, &metadata).await,
+            Ok((old, answer)) => {
+                self.record_success(row, attempt, &old, answer, &metadata)
+                    .await
+            }
             Err(failure) => self.record_failure(row, attempt, failure, &metadata).await,
         }
     }
 
-    async fn call(&self, row: &ConnectionRow, provider: &ProviderRow, began: Instant) -> Result<(OAuth2Credential, TokenAnswer), CallFailure> {
-        let Ok(Credential::OAuth2(old)) = self.open_credential(row).await else { return Err(CallFailure::unsent("credential_unreadable")) };
-        let Some(refresh_token) = &old.refresh_token else { return Err(CallFailure::unsent("no_refresh_token")) };
-        let Ok(secrets) = self.provider_secrets(provider).await else { return Err(CallFailure::unsent("provider_secret_unreadable")) };
-        let resolved = self.upstream.resolve(&provider.state.profile, &secrets).await.map_err(|error| CallFailure::unresolved(&error))?;
+    async fn call(
+        &self,
+        row: &ConnectionRow,
+        provider: &ProviderRow,
+        began: Instant,
+    ) -> Result<(OAuth2Credential, TokenAnswer), CallFailure> {
+        let Ok(Credential::OAuth2(old)) = self.open_credential(row).await else {
+            return Err(CallFailure::unsent("credential_unreadable"));
+        };
+        let Some(refresh_token) = &old.refresh_token else {
+            return Err(CallFailure::unsent("no_refresh_token"));
+        };
+        let Ok(secrets) = self.provider_secrets(provider).await else {
+            return Err(CallFailure::unsent("provider_secret_unreadable"));
+        };
+        let resolved = self
+            .upstream
+            .resolve(&provider.state.profile, &secrets)
+            .await
+            .map_err(|error| CallFailure::unresolved(&error))?;
         let remaining = self.policy.upstream_timeout.saturating_sub(began.elapsed());
         if remaining.is_zero() {
             return Err(CallFailure::unsent("claim_too_slow"));
         }
-        let answer = tokio::time::timeout(remaining, self.upstream.redeem_refresh_token(&resolved, refresh_token)).await;
-        let answer = answer.unwrap_or_else(|_| Err(CallFailure { outcome: Outcome::Unknown, ..CallFailure::unsent("timeout") }))?;
+        let answer = tokio::time::timeout(
+            remaining,
+            self.upstream.redeem_refresh_token(&resolved, refresh_token),
+        )
+        .await;
+        let answer = answer.unwrap_or_else(|_| {
+            Err(CallFailure {
+                outcome: Outcome::Unknown,
+                ..CallFailure::unsent("timeout")
+            })
+        })?;
         Ok((old, answer))
     }
 
     /// Records a new credential; it is sealed anew when another version came first.
-    async fn record_success(&self, row: &ConnectionRow, attempt: u64, old: &OAuth2Credential, answer: TokenAnswer, metadata: &Metadata) -> Result<(), RefreshError> {
-        let rotated = answer.refresh_token.as_ref().is_some_and(|new| old.refresh_token.as_ref().map(Secret::expose) != Some(new.expose()));
+    async fn record_success(
+        &self,
+        row: &ConnectionRow,
+        attempt: u64,
+        old: &OAuth2Credential,
+        answer: TokenAnswer,
+        metadata: &Metadata,
+    ) -> Result<(), RefreshError> {
+        let rotated = answer.refresh_token.as_ref().is_some_and(|new| {
+            old.refresh_token.as_ref().map(Secret::expose) != Some(new.expose())
+        });
         let credential = self.refreshed(old, answer);
         let scopes = credential.scope.clone();
         let expires_at = credential.expires_at;
         let plaintext = Credential::OAuth2(credential).to_plaintext();
-        let stream = StreamKey { stream_type: "connection".to_owned(), id: row.reference.clone() };
+        let stream = StreamKey {
+            stream_type: "connection".to_owned(),
+            id: row.reference.clone(),
+        };
         let Some(key_id) = row.credential.as_ref().map(|field| field.sealed.key_id) else {
-            return Err(Fault::Internal("an active connection has no credential".to_owned()).into());
+            return Err(
+                Fault::Internal("an active connection has no credential".to_owned()).into(),
+            );
         };
         let mut version = row.state.credential_version + 1;
         let give_up = Instant::now() + RECORD_FOR;
         loop {
-            let key = self.keyring.key(key_id).await.map_err(|error| Fault::Internal(error.to_string()))?;
-            let (sealed, blob) = seal_secret(&key, key_id, &stream, Purpose::Credential, version, &plaintext)?;
-            let command = ConnectionCommand::RecordRefresh { attempt, credential: sealed, scopes: scopes.clone(), expires_at, rotated };
-            let context = Context { metadata: metadata.clone(), blobs: vec![blob], ..Context::default() };
-            match self.ledger.execute::<Connection>(&row.reference, command, context).await {
+            let key = self
+                .keyring
+                .key(key_id)
+                .await
+                .map_err(|error| Fault::Internal(error.to_string()))?;
+            let (sealed, blob) = seal_secret(
+                &key,
+                key_id,
+                &stream,
+                Purpose::Credential,
+                version,
+                &plaintext,
+            )?;
+            let command = ConnectionCommand::RecordRefresh {
+                attempt,
+                credential: sealed,
+                scopes: scopes.clone(),
+                expires_at,
+                rotated,
+            };
+            let context = Context {
+                metadata: metadata.clone(),
+                blobs: vec![blob],
+                ..Context::default()
+            };
+            match self
+                .ledger
+                .execute::<Connection>(&row.reference, command, context)
+                .await
+            {
                 Ok(_) => return Ok(()),
-                Err(ExecuteError::Decision(ConnectionError::StaleVersion { expected })) => version = expected,
-                Err(ExecuteError::Decision(ConnectionError::Ended(status))) => return Err(RefreshError::NotActive(status.as_str())),
+                Err(ExecuteError::Decision(ConnectionError::StaleVersion { expected })) => {
+                    version = expected
+                }
+                Err(ExecuteError::Decision(ConnectionError::Ended(status))) => {
+                    return Err(RefreshError::NotActive(status.as_str()));
+                }
                 Err(error) => self.pause_or_give_up(error, give_up).await?,
             }
         }
     }
 
-    async fn record_failure(&self, row: &ConnectionRow, attempt: u64, failure: CallFailure, metadata: &Metadata) -> Result<(), RefreshError> {
+    async fn record_failure(
+        &self,
+        row: &ConnectionRow,
+        attempt: u64,
+        failure: CallFailure,
+        metadata: &Metadata,
+    ) -> Result<(), RefreshError> {
         let retry_after = failure.retry_after.map(|after| after.as_secs());
         let recorded = RefreshFailure {
             outcome: failure.outcome,
@@ -226,21 +378,47 @@ impl Application {
         };
         let give_up = Instant::now() + RECORD_FOR;
         loop {
-            let command = ConnectionCommand::RecordRefreshFailure { attempt, failure: recorded.clone() };
-            let context = Context { metadata: metadata.clone(), ..Context::default() };
-            match self.ledger.execute::<Connection>(&row.reference, command, context).await {
-                Ok(executed) if executed.state.status == Status::Attention => return Err(RefreshError::Attention(executed.state.reason.unwrap_or_default())),
-                Ok(_) => return Err(RefreshError::Provider { error: failure.error, http_status: failure.http_status, retry_after }),
+            let command = ConnectionCommand::RecordRefreshFailure {
+                attempt,
+                failure: recorded.clone(),
+            };
+            let context = Context {
+                metadata: metadata.clone(),
+                ..Context::default()
+            };
+            match self
+                .ledger
+                .execute::<Connection>(&row.reference, command, context)
+                .await
+            {
+                Ok(executed) if executed.state.status == Status::Attention => {
+                    return Err(RefreshError::Attention(
+                        executed.state.reason.unwrap_or_default(),
+                    ));
+                }
+                Ok(_) => {
+                    return Err(RefreshError::Provider {
+                        error: failure.error,
+                        http_status: failure.http_status,
+                        retry_after,
+                    });
+                }
                 Err(error) => self.pause_or_give_up(error, give_up).await?,
             }
         }
     }
 
     /// An answer is not thrown away because the database is: it is recorded when that is back.
-    pub(super) async fn pause_or_give_up(&self, error: ExecuteError<ConnectionError>, give_up: Instant) -> Result<(), Fault> {
+    pub(super) async fn pause_or_give_up(
+        &self,
+        error: ExecuteError<ConnectionError>,
+        give_up: Instant,
+    ) -> Result<(), Fault> {
         let fault = fault_of(error);
         match fault {
-            Fault::Overloaded | Fault::Database(_) | Fault::Conflict if Instant::now() < give_up => {
+            Fault::Overloaded | Fault::Database(_) | Fault::Conflict
+                if Instant::now() < give_up =>
+            {
                 tracing::warn!(%fault, "a provider's answer cannot be recorded yet");
                 tokio::time::sleep(RECORD_EVERY).await;
                 Ok(())
@@ -257,7 +435,9 @@ impl Application {
             refresh_token: answer.refresh_token.or_else(|| old.refresh_token.clone()),
             id_token: old.id_token.clone(),
             scope: answer.scope.unwrap_or_else(|| old.scope.clone()),
-            expires_at: answer.expires_in.map(|expires_in| self.ledger.now().plus(expires_in)),
+            expires_at: answer
+                .expires_in
+                .map(|expires_in| self.ledger.now().plus(expires_in)),
         }
     }
 
@@ -268,10 +448,20 @@ impl Application {
         loop {
             head.mark_unchanged();
             let row = self.refreshable_row(reference).await?;
-            if row.state.credential.as_ref().is_some_and(|credential| credential.attempt >= attempt) {
+            if row
+                .state
+                .credential
+                .as_ref()
+                .is_some_and(|credential| credential.attempt >= attempt)
+            {
                 return Ok(());
             }
-            if row.state.refresh.claim.is_none_or(|claim| claim.attempt > attempt) {
+            if row
+                .state
+                .refresh
+                .claim
+                .is_none_or(|claim| claim.attempt > attempt)
+            {
                 return Err(outcome_of(&row, attempt));
             }
             if Instant::now() >= give_up {
@@ -307,9 +497,11 @@ fn claimed(events: &[RecordedEvent]) -> Claimed {
 /// How an attempt that somebody waited for ended without a credential.
 fn outcome_of(row: &ConnectionRow, attempt: u64) -> RefreshError {
     match &row.state.refresh.last_failure {
-        Some(failure) if failure.attempt >= attempt => {
-            RefreshError::Provider { error: failure.error.clone(), http_status: failure.http_status, retry_after: failure.retry_after_seconds }
-        }
+        Some(failure) if failure.attempt >= attempt => RefreshError::Provider {
+            error: failure.error.clone(),
+            http_status: failure.http_status,
+            retry_after: failure.retry_after_seconds,
+        },
         _ => RefreshError::Unresolved,
     }
 }

@@ -29,7 +29,10 @@ impl TokenPayload {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut body = Map::new();
-        body.insert("strategy".into(), json!({"type": self.strategy.kind, "config": self.strategy.config}));
+        body.insert(
+            "strategy".into(),
+            json!({"type": self.strategy.kind, "config": self.strategy.config}),
+        );
         match &self.credential {
             Credential::OAuth2(credential) => self.oauth2(credential, &mut body),
             Credential::Static(credential) => Self::fields(credential, &mut body),
@@ -56,7 +59,10 @@ impl TokenPayload {
         if let Some(expires_at) = credential.expires_at {
             credentials.insert("expires_at".into(), expires_at.as_seconds().into());
             body.insert("expires_at".into(), expires_at.as_seconds().into());
-            body.insert("expires_in".into(), expires_at.since(self.now).as_secs().into());
+            body.insert(
+                "expires_in".into(),
+                expires_at.since(self.now).as_secs().into(),
+            );
         }
         body.insert("credentials".into(), credentials.into());
         body.insert("scope".into(), credential.scope.join(" ").into());
@@ -88,6 +94,8 @@ pub fn health_status(row: &ConnectionRow) -> &'static str {
         Status::Active if row.state.refresh.failures == 0 => "healthy",
         Status::Active => "degraded",
         Status::Attention => "unhealthy",
-        Status::Absent | Status::Pending | Status::Failed | Status::Revoked | Status::Deleted => "unknown",
+        Status::Absent | Status::Pending | Status::Failed | Status::Revoked | Status::Deleted => {
+            "unknown"
+        }
     }
 }

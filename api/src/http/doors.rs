@@ -42,7 +42,9 @@ impl From<Fault> for ApiError {
                 tracing::error!(%cause, "the database is unavailable");
                 Self::database_unavailable().retry_after(1)
             }
-            Fault::Conflict => Self::conflict("It kept changing while it was being changed; try again."),
+            Fault::Conflict => {
+                Self::conflict("It kept changing while it was being changed; try again.")
+            }
             Fault::Internal(cause) => {
                 tracing::error!(%cause, "a request failed");
                 Self::internal()

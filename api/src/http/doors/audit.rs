@@ -28,12 +28,23 @@ pub(super) struct Filters {
 
 impl Filters {
     fn into_query(self) -> Result<AuditQuery, ApiError> {
-        let since = self.since.filter(|since| !since.is_empty()).map(|since| Timestamp::parse_rfc3339(&since));
-        let limit = self.limit.map_or(Some(DEFAULT_LIMIT), |limit| limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)));
+        let since = self
+            .since
+            .filter(|since| !since.is_empty())
+            .map(|since| Timestamp::parse_rfc3339(&since));
+        let limit = self.limit.map_or(Some(DEFAULT_LIMIT), |limit| {
+            limit
+                .parse()
+                .ok()
+                .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+        });
         Ok(AuditQuery {
             event_type: self.event_type.filter(|event_type| !event_type.is_empty()),
-            since: since.transpose().map_err(|_| ApiError::invalid_since("since must be an RFC 3339 time."))?,
-            limit: limit.ok_or_else(|| ApiError::invalid_limit("limit must be a number from 1 to 1000."))?,
+            since: since
+                .transpose()
+                .map_err(|_| ApiError::invalid_since("since must be an RFC 3339 time."))?,
+            limit: limit
+                .ok_or_else(|| ApiError::invalid_limit("limit must be a number from 1 to 1000."))?,
         })
     }
 }
@@ -61,7 +72,17 @@ fn entry(entry: &AuditEntry) -> Value {
 }
 
 /// Entries, newest first.
-pub(super) async fn get(State(doors): State<Doors>, Query(filters): Query<Filters>) -> Result<Response, ApiError> {
-    let entries = doors.application.reads.audit(&filters.into_query()?).await.map_err(Fault::from)?;
-    Ok(no_store(Json(entries.iter().map(entry).collect::<Vec<_>>()).into_response()))
+pub(super) async fn get(
+    State(doors): State<Doors>,
+    Query(filters): Query<Filters>,
+) -> Result<Response, ApiError> {
+    let entries = doors
+        .application
+        .reads
+        .audit(&filters.into_query()?)
+        .await
+        .map_err(Fault::from)?;
+    Ok(no_store(
+        Json(entries.iter().map(entry).collect::<Vec<_>>()).into_response(),
+    ))
 }

@@ -31,15 +31,22 @@ impl From<CaptureError> for ApiError {
         match error {
             CaptureError::State(error) => error.into(),
             CaptureError::InvalidCredentials(fields) => {
-                let fields: Vec<Value> = fields.iter().map(|field| json!({"path": field.path, "message": field.message})).collect();
-                Self::invalid_credentials("The credentials do not fit the provider's schema.").with("fields", fields)
+                let fields: Vec<Value> = fields
+                    .iter()
+                    .map(|field| json!({"path": field.path, "message": field.message}))
+                    .collect();
+                Self::invalid_credentials("The credentials do not fit the provider's schema.")
+                    .with("fields", fields)
             }
         }
     }
 }
 
 /// What the user has to fill in: the schema itself, the provider's name, and the schema again.
-pub(super) async fn get_schema(State(doors): State<Doors>, Query(query): Query<SchemaQuery>) -> Result<Response, ApiError> {
+pub(super) async fn get_schema(
+    State(doors): State<Doors>,
+    Query(query): Query<SchemaQuery>,
+) -> Result<Response, ApiError> {
     let capture = doors.application.capture_schema(&query.state).await?;
     let mut body = match &capture.schema {
         Value::Object(schema) => schema.clone(),
@@ -51,9 +58,18 @@ pub(super) async fn get_schema(State(doors): State<Doors>, Query(query): Query<S
 }
 
 /// Takes a static credential.
-pub(super) async fn post_credential(State(doors): State<Doors>, caller: RequestContext, Json(body): Json<Body>) -> Result<Response, ApiError> {
-    let fields = body.credentials.ok_or_else(|| ApiError::missing_fields("credentials are needed.").with("fields", json!(["credentials"])))?;
-    let captured = doors.application.capture_credential(&body.state, fields, caller.metadata("capture_credential")).await?;
+pub(super) async fn post_credential(
+    State(doors): State<Doors>,
+    caller: RequestContext,
+    Json(body): Json<Body>,
+) -> Result<Response, ApiError> {
+    let fields = body.credentials.ok_or_else(|| {
+        ApiError::missing_fields("credentials are needed.").with("fields", json!(["credentials"]))
+    })?;
+    let captured = doors
+        .application
+        .capture_credential(&body.state, fields, caller.metadata("capture_credential"))
+        .await?;
     let answer = json!({"connection_id": captured.connection_id, "status": "success", "redirect_url": captured.redirect_url.as_str()});
     Ok(no_store(Json(answer).into_response()))
 }

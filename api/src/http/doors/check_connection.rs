@@ -10,7 +10,10 @@ use crate::http::headers::no_store;
 use crate::http::json::Json;
 
 /// Where a connection stands: always 200, an unknown id has failed.
-pub(super) async fn get(State(doors): State<Doors>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(super) async fn get(
+    State(doors): State<Doors>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     let standing = doors.application.check_connection(&id).await?;
     let mut body = Map::new();
     body.insert("status".into(), standing.status.into());
@@ -19,6 +22,10 @@ pub(super) async fn get(State(doors): State<Doors>, Path(id): Path<String>) -> R
         ("provider_name", standing.provider_name),
         ("health_status", standing.health_status.map(str::to_owned)),
     ];
-    body.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?)))));
+    body.extend(
+        optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?)))),
+    );
     Ok(no_store(Json(body).into_response()))
 }

@@ -14,7 +14,12 @@ pub(super) async fn get(State(doors): State<Doors>) -> Response {
         Ok(()) => Json(json!({"status": "healthy", "checks": {"database": "ok"}})).into_response(),
         Err(error) => {
             tracing::warn!(%error, "the health check failed");
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "unhealthy", "checks": {"database": "unavailable"}})).into_response()).into_response()
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Json(json!({"status": "unhealthy", "checks": {"database": "unavailable"}}))
+                    .into_response(),
+            )
+                .into_response()
         }
     }
 }

@@ -14,21 +14,34 @@ use crate::http::json::Json;
 
 /// Every read model, the generation that serves, and how its newest rebuild goes.
 pub(super) async fn list(State(doors): State<Doors>) -> Result<Response, ApiError> {
-    let pointers = pointers(doors.application.reads.backend()).await.map_err(Fault::from)?;
+    let pointers = pointers(doors.application.reads.backend())
+        .await
+        .map_err(Fault::from)?;
     let rebuilds = doors.rebuilds.status();
     let projections: Vec<Value> = pointers
         .iter()
         .map(|pointer| json!({"name": pointer.name, "version": pointer.version, "generation": pointer.generation, "rebuild": rebuilds.get(&pointer.name)}))
         .collect();
-    Ok(Json(json!({"projections": projections, "head": doors.application.ledger.head().position()})).into_response())
+    Ok(Json(
+        json!({"projections": projections, "head": doors.application.ledger.head().position()}),
+    )
+    .into_response())
 }
 
 /// Starts a rebuild; it goes on in the background.
-pub(super) async fn rebuild(State(doors): State<Doors>, Path(name): Path<String>, caller: RequestContext) -> Result<Response, ApiError> {
+pub(super) async fn rebuild(
+    State(doors): State<Doors>,
+    Path(name): Path<String>,
+    caller: RequestContext,
+) -> Result<Response, ApiError> {
     if !NAMES.contains(&name.as_str()) {
         return Err(ApiError::not_found());
     }
-    let started = doors.rebuilds.start(&doors.application, &name, caller.metadata("rebuild_projection"));
+    let started = doors.rebuilds.start(
+        &doors.application,
+        &name,
+        caller.metadata("rebuild_projection"),
+    );
     started.map_err(|running| ApiError::conflict(format!("{running}.")))?;
     let mut response = Json(json!({"name": name, "status": "started"})).into_response();
     *response.status_mut() = StatusCode::ACCEPTED;

@@ -22,7 +22,10 @@ pub(super) fn gateway_routes() -> Router<Doors> {
     Router::new()
         .route("/v1/providers", get(metadata).post(register))
         .route("/v1/providers/metadata", get(metadata))
-        .route("/v1/providers/{id}", get(show).patch(patch).put(put).delete(delete))
+        .route(
+            "/v1/providers/{id}",
+            get(show).patch(patch).put(put).delete(delete),
+        )
 }
 
 /// The Broker's paths.
@@ -30,8 +33,14 @@ pub(super) fn broker_routes() -> Router<Doors> {
     Router::new()
         .route("/providers", get(list).post(register))
         .route("/providers/metadata", get(metadata))
-        .route("/providers/by-name/{name}", get(find).delete(delete_by_name))
-        .route("/providers/{id}", get(show).patch(patch).put(put).delete(delete))
+        .route(
+            "/providers/by-name/{name}",
+            get(find).delete(delete_by_name),
+        )
+        .route(
+            "/providers/{id}",
+            get(show).patch(patch).put(put).delete(delete),
+        )
 }
 
 impl From<ManageError> for ApiError {
@@ -39,7 +48,9 @@ impl From<ManageError> for ApiError {
         match error {
             ManageError::NotFound => Self::provider_not_found("There is no such provider."),
             ManageError::NameTaken => Self::provider_exists("A provider of this name exists."),
-            ManageError::Invalid(invalid) if invalid.field == "name" => Self::invalid_provider_name(format!("{}.", invalid.message)).with("field", "name"),
+            ManageError::Invalid(invalid) if invalid.field == "name" => {
+                Self::invalid_provider_name(format!("{}.", invalid.message)).with("field", "name")
+            }
             ManageError::Invalid(invalid) => {
                 let message = format!("{}: {}.", invalid.field, invalid.message);
                 Self::invalid_provider(message).with("field", invalid.field.to_string())
@@ -58,14 +69,23 @@ fn profile(body: &RawJson) -> Result<Map<String, Value>, ApiError> {
     let mut body: Map<String, Value> = body.parse()?;
     match body.remove("profile") {
         Some(Value::Object(profile)) => body = profile,
-        Some(_) => return Err(ApiError::invalid_field("profile must be an object.").with("field", "profile")),
+        Some(_) => {
+            return Err(
+                ApiError::invalid_field("profile must be an object.").with("field", "profile")
+            );
+        }
         None => {}
     }
-    if body.is_empty() { Err(missing()) } else { Ok(body) }
+    if body.is_empty() {
+        Err(missing())
+    } else {
+        Ok(body)
+    }
 }
 
 fn parse_id(id: &str) -> Result<ProviderId, ApiError> {
-    ProviderId::parse(id).map_err(|_| ApiError::invalid_provider_id("The provider's id must be a UUID."))
+    ProviderId::parse(id)
+        .map_err(|_| ApiError::invalid_provider_id("The provider's id must be a UUID."))
 }
 
 /// The public profile: everything but the secrets.
@@ -80,8 +100,15 @@ fn public(row: &ProviderRow) -> Value {
     Value::Object(body)
 }
 
-async fn register(State(doors): State<Doors>, caller: RequestContext, body: RawJson) -> Result<Response, ApiError> {
-    let row = doors.application.register_provider(profile(&body)?, caller.metadata("register_provider")).await?;
+async fn register(
+    State(doors): State<Doors>,
+    caller: RequestContext,
+    body: RawJson,
+) -> Result<Response, ApiError> {
+    let row = doors
+        .application
+        .register_provider(profile(&body)?, caller.metadata("register_provider"))
+        .await?;
     let mut answer = public(&row);
     if let Some(answer) = answer.as_object_mut() {
         answer.insert("message".into(), "Provider registered.".into());
@@ -94,7 +121,13 @@ async fn register(State(doors): State<Doors>, caller: RequestContext, body: RawJ
 /// What applications need to know of each provider, by kind and name.
 async fn metadata(State(doors): State<Doors>) -> Result<Response, ApiError> {
     let mut kinds: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
-    for row in doors.application.reads.providers().await.map_err(crate::application::Fault::from)? {
+    for row in doors
+        .application
+        .reads
+        .providers()
+        .await
+        .map_err(crate::application::Fault::from)?
+    {
         let profile = &row.state.profile;
         let entry = json!({
             "id": row.id,
@@ -104,14 +137,22 @@ async fn metadata(State(doors): State<Doors>) -> Result<Response, ApiError> {
             "description": profile.description.as_deref().unwrap_or_default(),
             "category": profile.category.as_deref().unwrap_or_default(),
         });
-        kinds.entry(profile.auth_type.as_str().to_owned()).or_default().insert(profile.name.clone(), entry);
+        kinds
+            .entry(profile.auth_type.as_str().to_owned())
+            .or_default()
+            .insert(profile.name.clone(), entry);
     }
     Ok(Json(kinds).into_response())
 }
 
 /// Every provider, for the operators' tools.
 async fn list(State(doors): State<Doors>) -> Result<Response, ApiError> {
-    let rows = doors.application.reads.providers().await.map_err(crate::application::Fault::from)?;
+    let rows = doors
+        .application
+        .reads
+        .providers()
+        .await
+        .map_err(crate::application::Fault::from)?;
     Ok(Json(rows.iter().map(public).collect::<Vec<_>>()).into_response())
 }
 
@@ -120,20 +161,48 @@ async fn show(State(doors): State<Doors>, Path(id): Path<String>) -> Result<Resp
     Ok(Json(public(&row)).into_response())
 }
 
-async fn patch(State(doors): State<Doors>, Path(id): Path<String>, caller: RequestContext, body: RawJson) -> Result<Response, ApiError> {
+async fn patch(
+    State(doors): State<Doors>,
+    Path(id): Path<String>,
+    caller: RequestContext,
+    body: RawJson,
+) -> Result<Response, ApiError> {
     change(&doors, &id, &body, Change::Merge, &caller).await
 }
 
-async fn put(State(doors): State<Doors>, Path(id): Path<String>, caller: RequestContext, body: RawJson) -> Result<Response, ApiError> {
+async fn put(
+    State(doors): State<Doors>,
+    Path(id): Path<String>,
+    caller: RequestContext,
+    body: RawJson,
+) -> Result<Response, ApiError> {
     change(&doors, &id, &body, Change::Replace, &caller).await
 }
 
-async fn change(doors: &Doors, id: &str, body: &RawJson, change: Change, caller: &RequestContext) -> Result<Response, ApiError> {
-    let row = doors.application.change_provider(parse_id(id)?, &profile(body)?, change, &caller.metadata("change_provider")).await?;
+async fn change(
+    doors: &Doors,
+    id: &str,
+    body: &RawJson,
+    change: Change,
+    caller: &RequestContext,
+) -> Result<Response, ApiError> {
+    let row = doors
+        .application
+        .change_provider(
+            parse_id(id)?,
+            &profile(body)?,
+            change,
+            &caller.metadata("change_provider"),
+        )
+        .await?;
     Ok(Json(public(&row)).into_response())
 }
 
-async fn delete(State(doors): State<Doors>, Path(id): Path<String>, caller: RequestContext) -> Result<Response, ApiError> {
+async fn delete(
+    State(doors): State<Doors>,
+    Path(id): Path<String>,
+    caller: RequestContext,
+) -> Result<Response, ApiError> {
     remove(&doors, parse_id(&id)?, &caller).await
 }
 
@@ -141,17 +210,35 @@ async fn find(State(doors): State<Doors>, Path(name): Path<String>) -> Result<Re
     Ok(Json(json!({"id": named(&doors, &name).await?.id})).into_response())
 }
 
-async fn delete_by_name(State(doors): State<Doors>, Path(name): Path<String>, caller: RequestContext) -> Result<Response, ApiError> {
+async fn delete_by_name(
+    State(doors): State<Doors>,
+    Path(name): Path<String>,
+    caller: RequestContext,
+) -> Result<Response, ApiError> {
     let row = named(&doors, &name).await?;
     remove(&doors, row.provider_id(), &caller).await
 }
 
 async fn named(doors: &Doors, name: &str) -> Result<ProviderRow, ApiError> {
-    let row = doors.application.reads.provider_by_name(&name_key(name)).await.map_err(crate::application::Fault::from)?;
-    row.ok_or_else(|| ApiError::provider_not_found("There is no such provider.").with("provider_name", name))
+    let row = doors
+        .application
+        .reads
+        .provider_by_name(&name_key(name))
+        .await
+        .map_err(crate::application::Fault::from)?;
+    row.ok_or_else(|| {
+        ApiError::provider_not_found("There is no such provider.").with("provider_name", name)
+    })
 }
 
-async fn remove(doors: &Doors, id: ProviderId, caller: &RequestContext) -> Result<Response, ApiError> {
-    doors.application.delete_provider(id, &caller.metadata("delete_provider")).await?;
+async fn remove(
+    doors: &Doors,
+    id: ProviderId,
+    caller: &RequestContext,
+) -> Result<Response, ApiError> {
+    doors
+        .application
+        .delete_provider(id, &caller.metadata("delete_provider"))
+        .await?;
     Ok(Json(json!({"id": id, "message": "Provider deleted."})).into_response())
 }

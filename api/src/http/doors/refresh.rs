@@ -14,11 +14,22 @@ impl From<RefreshError> for ApiError {
     fn from(error: RefreshError) -> Self {
         match error {
             RefreshError::NotFound => Self::connection_not_found(),
-            RefreshError::NotActive(status) => Self::connection_not_active("The connection has no credential to refresh.").with("status", status),
-            RefreshError::Attention(reason) => Self::attention_required("The user has to connect again.").with("reason", reason),
+            RefreshError::NotActive(status) => {
+                Self::connection_not_active("The connection has no credential to refresh.")
+                    .with("status", status)
+            }
+            RefreshError::Attention(reason) => {
+                Self::attention_required("The user has to connect again.").with("reason", reason)
+            }
             RefreshError::Static => Self::static_token("A static credential cannot be refreshed."),
-            RefreshError::NotRefreshable => Self::static_token("The provider gave no refresh token for this connection."),
-            RefreshError::Provider { error, http_status, retry_after } => provider_error(&error, http_status, retry_after),
+            RefreshError::NotRefreshable => {
+                Self::static_token("The provider gave no refresh token for this connection.")
+            }
+            RefreshError::Provider {
+                error,
+                http_status,
+                retry_after,
+            } => provider_error(&error, http_status, retry_after),
             RefreshError::Unresolved => Self::refresh_unavailable().retry_after(1),
             RefreshError::Fault(fault) => fault.into(),
         }
@@ -46,7 +57,14 @@ impl From<RefreshTokenError> for ApiError {
 }
 
 /// Forces a refresh and hands out what came of it.
-pub(super) async fn post(State(doors): State<Doors>, Path(id): Path<String>, caller: RequestContext) -> Result<Response, ApiError> {
-    let payload = doors.application.refresh_connection(&id, "refresh", &caller.metadata("refresh")).await?;
+pub(super) async fn post(
+    State(doors): State<Doors>,
+    Path(id): Path<String>,
+    caller: RequestContext,
+) -> Result<Response, ApiError> {
+    let payload = doors
+        .application
+        .refresh_connection(&id, "refresh", &caller.metadata("refresh"))
+        .await?;
     Ok(no_store(Json(payload.to_json()).into_response()))
 }

@@ -31,9 +31,17 @@ impl Body {
     fn into_request(self) -> Result<RequestConnection, ApiError> {
         let workspace_id = workspace(self.workspace_id, self.user_id)?;
         let provider = match (self.provider_id, self.provider_name) {
-            (Some(id), _) => ProviderKey::Id(ProviderId::parse(&id).map_err(|_| ApiError::invalid_provider_id("provider_id must be a UUID."))?),
+            (Some(id), _) => ProviderKey::Id(
+                ProviderId::parse(&id)
+                    .map_err(|_| ApiError::invalid_provider_id("provider_id must be a UUID."))?,
+            ),
             (None, Some(name)) if !name.trim().is_empty() => ProviderKey::Name(name),
-            (None, _) => return Err(ApiError::missing_fields("provider_id or provider_name is needed.").with("fields", json!(["provider_name"]))),
+            (None, _) => {
+                return Err(
+                    ApiError::missing_fields("provider_id or provider_name is needed.")
+                        .with("fields", json!(["provider_name"])),
+                );
+            }
         };
         Ok(RequestConnection {
             workspace_id,
@@ -50,22 +58,34 @@ impl Body {
 fn workspace(workspace_id: Option<String>, user_id: Option<String>) -> Result<String, ApiError> {
     let given = |value: Option<String>| value.filter(|value| !value.is_empty());
     match (given(workspace_id), given(user_id)) {
-        (Some(workspace), Some(user)) if workspace != user => {
-            Err(ApiError::invalid_field("workspace_id and user_id name the same thing and must agree.").with("field", "user_id"))
-        }
+        (Some(workspace), Some(user)) if workspace != user => Err(ApiError::invalid_field(
+            "workspace_id and user_id name the same thing and must agree.",
+        )
+        .with("field", "user_id")),
         (Some(id), _) | (None, Some(id)) => Ok(id),
-        (None, None) => Err(ApiError::missing_fields("workspace_id (or user_id) is needed.").with("fields", json!(["workspace_id"]))),
+        (None, None) => Err(
+            ApiError::missing_fields("workspace_id (or user_id) is needed.")
+                .with("fields", json!(["workspace_id"])),
+        ),
     }
 }
 
 impl From<ConnectError> for ApiError {
     fn from(error: ConnectError) -> Self {
         match error {
-            ConnectError::ProviderNotFound(key) => Self::provider_not_found("There is no such provider.").with(key.kind(), key.text()),
-            ConnectError::MissingReturnUrl => Self::missing_fields("return_url is needed.").with("fields", json!(["return_url"])),
+            ConnectError::ProviderNotFound(key) => {
+                Self::provider_not_found("There is no such provider.").with(key.kind(), key.text())
+            }
+            ConnectError::MissingReturnUrl => {
+                Self::missing_fields("return_url is needed.").with("fields", json!(["return_url"]))
+            }
             ConnectError::ReturnUrl(error) => Self::invalid_return_url(format!("{error}.")),
-            ConnectError::InvalidScope => Self::invalid_scope("A scope is blank or has characters that scopes cannot have."),
-            ConnectError::TooLong(field) => Self::invalid_field(format!("{field} is too long.")).with("field", field),
+            ConnectError::InvalidScope => {
+                Self::invalid_scope("A scope is blank or has characters that scopes cannot have.")
+            }
+            ConnectError::TooLong(field) => {
+                Self::invalid_field(format!("{field} is too long.")).with("field", field)
+            }
             ConnectError::Upstream(error) => {
                 tracing::warn!(%error, "a provider's configuration cannot be read");
                 Self::upstream_error()
@@ -76,8 +96,15 @@ impl From<ConnectError> for ApiError {
 }
 
 /// Asks for a connection.
-pub(super) async fn post(State(doors): State<Doors>, caller: RequestContext, Json(body): Json<Body>) -> Result<Response, ApiError> {
-    let requested = doors.application.request_connection(body.into_request()?, caller.metadata("request_connection")).await?;
+pub(super) async fn post(
+    State(doors): State<Doors>,
+    caller: RequestContext,
+    Json(body): Json<Body>,
+) -> Result<Response, ApiError> {
+    let requested = doors
+        .application
+        .request_connection(body.into_request()?, caller.metadata("request_connection"))
+        .await?;
     let answer = json!({
         "authUrl": requested.auth_url,
         "auth_url": requested.auth_url,

@@ -3,7 +3,10 @@
 use axum::Router;
 use axum::routing::{get, post};
 
-use super::{Doors, audit, callback, capture, check_connection, health, projections, providers, refresh, request_connection, token};
+use super::{
+    Doors, audit, callback, capture, check_connection, health, projections, providers, refresh,
+    request_connection, token,
+};
 use crate::http::auth::{KeyPolicy, with_api_key};
 use crate::http::stack::with_common_layers;
 
@@ -20,8 +23,16 @@ pub fn gateway(doors: Doors, redirect_path: &str, all_need_keys: bool) -> Router
     let capture = Router::new()
         .route("/v1/capture-schema", get(capture::get_schema))
         .route("/v1/capture-credential", post(capture::post_credential));
-    let (keyed, connections) = if all_need_keys { (keyed.merge(connections), Router::new()) } else { (keyed, connections) };
-    let open = Router::new().route("/v1/callback", get(callback::get)).route("/v1/health", get(health::get)).merge(connections).merge(capture);
+    let (keyed, connections) = if all_need_keys {
+        (keyed.merge(connections), Router::new())
+    } else {
+        (keyed, connections)
+    };
+    let open = Router::new()
+        .route("/v1/callback", get(callback::get))
+        .route("/v1/health", get(health::get))
+        .merge(connections)
+        .merge(capture);
     surface(doors, keyed, open.merge(browser_doors(redirect_path)))
 }
 
@@ -31,19 +42,30 @@ pub fn broker(doors: Doors, redirect_path: &str) -> Router {
         .route("/audit", get(audit::get))
         .route("/v1/audit", get(audit::get))
         .route("/admin/v1/projections", get(projections::list))
-        .route("/admin/v1/projections/{name}/rebuild", post(projections::rebuild));
+        .route(
+            "/admin/v1/projections/{name}/rebuild",
+            post(projections::rebuild),
+        );
     surface(doors, keyed, browser_doors(redirect_path))
 }
 
 /// What people's browsers open, on both ports.
 fn browser_doors(redirect_path: &str) -> Router<Doors> {
-    Router::new().route(redirect_path, get(callback::get)).route("/auth/capture-schema", get(capture::get_schema))
+    Router::new()
+        .route(redirect_path, get(callback::get))
+        .route("/auth/capture-schema", get(capture::get_schema))
 }
 
 fn surface(doors: Doors, keyed: Router<Doors>, open: Router<Doors>) -> Router {
-    let policy = if doors.require_key { KeyPolicy::Required } else { KeyPolicy::Optional };
+    let policy = if doors.require_key {
+        KeyPolicy::Required
+    } else {
+        KeyPolicy::Optional
+    };
     let keyed = with_api_key(keyed, doors.keys.clone(), policy);
-    let open = open.route("/health", get(health::get)).route("/livez", get(health::live));
+    let open = open
+        .route("/health", get(health::get))
+        .route("/livez", get(health::live));
     let open = with_api_key(open, doors.keys.clone(), KeyPolicy::Optional);
     with_common_layers(keyed.merge(open)).with_state(doors)
 }
