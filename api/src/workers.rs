@@ -94,10 +94,10 @@ impl Rebuilds {
         let (rebuilds, name, ledger) = (self.clone(), name.to_owned(), application.ledger.clone());
         application.tasks.spawn(async move {
             let outcome = rebuild_and_record(&ledger, &name, metadata, |progress| {
-                rebuilds.set(&name, running(progress))
+                rebuilds.set(&name, running(progress));
             })
             .await;
-            rebuilds.set(&name, outcome.map_or_else(failed, done));
+            rebuilds.set(&name, outcome.map_or_else(failed, |rebuilt| done(&rebuilt)));
         });
         Ok(())
     }
@@ -118,7 +118,7 @@ fn running(progress: Progress) -> RebuildStatus {
     }
 }
 
-fn done(rebuilt: Rebuilt) -> RebuildStatus {
+fn done(rebuilt: &Rebuilt) -> RebuildStatus {
     RebuildStatus::Done {
         generation: rebuilt.generation,
         events: rebuilt.events,

@@ -144,17 +144,12 @@ impl Application {
         began: Instant,
         metadata: Metadata,
     ) -> Result<Result<(String, String), Failed>, CallbackError> {
-        let denied = match (&callback.error, &callback.code) {
-            (Some(error), _) => Some(Failed::new(FailureReason::ConsentDenied, &safe_code(error))),
-            (None, _) => None,
-        };
-        let outcome = match denied {
-            Some(denied) => Err(denied),
-            None => {
-                self.spend(&row, &state, &metadata).await?;
-                self.exchange(&callback, &row, &state, began, &metadata)
-                    .await?
-            }
+        let outcome = if let Some(error) = &callback.error {
+            Err(Failed::new(FailureReason::ConsentDenied, &safe_code(error)))
+        } else {
+            self.spend(&row, &state, &metadata).await?;
+            self.exchange(&callback, &row, &state, began, &metadata)
+                .await?
         };
         if let Err(failed) = &outcome {
             self.record_failed(&row, &state, failed, metadata).await?;
@@ -380,7 +375,7 @@ impl Application {
             {
                 Ok(_) => return Ok(Ok(())),
                 Err(ExecuteError::Decision(ConnectionError::StaleVersion { expected })) => {
-                    version = expected
+                    version = expected;
                 }
                 Err(ExecuteError::Decision(ConnectionError::AccountMismatch)) => {
                     return Ok(Err(Failed::new(

@@ -82,9 +82,29 @@ pub enum ManageError {
 /// A profile as it was sent, its secrets apart.
 struct Sent {
     profile: ProviderProfile,
-    /// `None` when it was not named.
-    client_secret: Option<Option<Secret>>,
+    client_secret: SentSecret,
     param_secrets: SecretMap,
+}
+
+/// What was said of the client secret.
+enum SentSecret {
+    /// Nothing: a stored one stays.
+    Unnamed,
+    /// That there is none.
+    Cleared,
+    /// What it is.
+    Given(Secret),
+}
+
+impl SentSecret {
+    /// The client secret from now on, `stored` being the one so far.
+    fn over(&self, stored: Option<&Secret>) -> Option<Secret> {
+        match self {
+            Self::Unnamed => stored.cloned(),
+            Self::Cleared => None,
+            Self::Given(secret) => Some(secret.clone()),
+        }
+    }
 }
 
 impl Application {
@@ -99,7 +119,7 @@ impl Application {
     ) -> Result<ProviderRow, ManageError> {
         let mut sent = read_profile(body)?;
         let secrets = ProviderSecrets {
-            client_secret: sent.client_secret.flatten(),
+            client_secret: sent.client_secret.over(None),
             params: sent.param_secrets,
         };
         self.check(&sent.profile, &secrets)?;
@@ -161,10 +181,7 @@ impl Application {
         };
         let mut sent = read_profile(merge(base, body))?;
         let secrets = ProviderSecrets {
-            client_secret: sent
-                .client_secret
-                .clone()
-                .unwrap_or_else(|| stored.client_secret.clone()),
+            client_secret: sent.client_secret.over(stored.client_secret.as_ref()),
             params: carry_over(&sent.profile.params, &sent.param_secrets, &stored.params),
         };
         self.check(&sent.profile, &secrets)?;
@@ -184,7 +201,7 @@ impl Application {
             ];
         }
         // A secret that is sent again is set again: a change of host asks for exactly that.
-        let resent = matches!(sent.client_secret, Some(Some(_)));
+        let resent = matches!(sent.client_secret, SentSecret::Given(_));
         sent.profile.has_client_secret = secrets.client_secret.is_some();
         if !resent
             && stored.client_secret.is_some()
@@ -326,21 +343,15 @@ impl Application {
         let before = row
             .and_then(|row| row.secret.as_ref())
             .map(|field| &field.sealed);
-        let (key, key_id) = match before {
-            Some(sealed) => {
-                let key = self
-                    .keyring
-                    .key(sealed.key_id)
-                    .await
-                    .map_err(|error| Fault::Internal(error.to_string()))?;
-                (key, sealed.key_id)
-            }
-            None => {
-                let new = self.keyring.make_key(stream)?;
-                let key_id = new.wrapped.key_id;
-                context.keys.push(KeyChange::Put(new.wrapped));
-                (new.key, key_id)
-            }
+        let (key, key_id) = if let Some(sealed) = before {
+            let key = self.keyring.key(sealed.key_id).await;
+            let key = key.map_err(|error| Fault::Internal(error.to_string()))?;
+            (key, sealed.key_id)
+        } else {
+            let new = self.keyring.make_key(stream)?;
+            let key_id = new.wrapped.key_id;
+            context.keys.push(KeyChange::Put(new.wrapped));
+            (new.key, key_id)
         };
         let (sealed, blob): (_, SealedBlob) = seal_secret(
             &key,
@@ -442,10 +453,10 @@ fn to_map(profile: &ProviderProfile) -> Map<String, Value> {
 /// Reads a profile as it was sent, and takes its secrets out of it.
 fn read_profile(mut body: Map<String, Value>) -> Result<Sent, ManageError> {
     let client_secret = match body.remove("client_secret") {
-        None => None,
-        Some(Value::Null) => Some(None),
-        Some(Value::String(secret)) if secret.is_empty() => Some(None),
-        Some(Value::String(secret)) => Some(Some(Secret::new(secret))),
+        None => SentSecret::Unnamed,
+        Some(Value::Null) => SentSecret::Cleared,
+        Some(Value::String(secret)) if secret.is_empty() => SentSecret::Cleared,
+        Some(Value::String(secret)) => SentSecret::Given(Secret::new(secret)),
         Some(_) => return Err(invalid("client_secret", "it must be a string")),
     };
     let mut profile: ProviderProfile = serde_path_to_error::deserialize(Value::Object(body))

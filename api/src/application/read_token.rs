@@ -132,32 +132,38 @@ impl Application {
             return Ok(());
         };
         let alive = expires_at > now;
-        if !credential.refreshable {
-            return if alive {
-                Ok(())
-            } else {
-                self.require_attention(&row, metadata).await
-            };
+        match (credential.refreshable, alive) {
+            (true, _) => self.refresh_or_serve(id, &row, alive, metadata).await,
+            (false, true) => Ok(()),
+            (false, false) => self.require_attention(&row, metadata).await,
         }
-        let waiting = row
-            .retry_at
-            .filter(|retry_at| *retry_at > now && row.state.refresh.claim.is_none());
-        let retry_after = match waiting {
+    }
+
+    /// Refreshes; an access token that is still alive is served when that fails for now.
+    async fn refresh_or_serve(
+        &self,
+        id: &ConnectionId,
+        row: &ConnectionRow,
+        alive: bool,
+        metadata: &Metadata,
+    ) -> Result<(), ReadTokenError> {
+        let now = self.ledger.now();
+        let idle = row.state.refresh.claim.is_none();
+        let retry_after = match row.retry_at.filter(|retry_at| *retry_at > now && idle) {
             Some(retry_at) => retry_at.since(now).as_secs() + 1,
             None => match self.refresh(id, Refresh::Due, metadata).await {
-                Ok(()) => return Ok(()),
                 Err(RefreshError::Provider { retry_after, .. }) => retry_after.unwrap_or(1),
-                Err(RefreshError::Unresolved) => 1,
-                // The connection says itself what it is now.
-                Err(
+                Err(RefreshError::Fault(fault)) if !alive => return Err(fault.into()),
+                Err(RefreshError::Unresolved | RefreshError::Fault(_)) => 1,
+                // Refreshed, or the connection says itself what it is now.
+                Ok(())
+                | Err(
                     RefreshError::NotFound
                     | RefreshError::NotActive(_)
                     | RefreshError::Attention(_)
                     | RefreshError::Static
                     | RefreshError::NotRefreshable,
                 ) => return Ok(()),
-                Err(RefreshError::Fault(fault)) if !alive => return Err(fault.into()),
-                Err(RefreshError::Fault(_)) => 1,
             },
         };
         if alive {

@@ -26,7 +26,7 @@ use crate::upstream::{CallFailure, TokenAnswer};
 /// How often a claim starts again because the connection moved under it.
 const ATTEMPTS: usize = 8;
 /// How long an answer that cannot be recorded is held and tried again.
-pub(super) const RECORD_FOR: Duration = Duration::from_secs(600);
+pub(super) const RECORD_FOR: Duration = Duration::from_mins(10);
 /// Between two tries.
 const RECORD_EVERY: Duration = Duration::from_millis(200);
 /// How often a waiter looks unasked.
@@ -352,7 +352,7 @@ impl Application {
             {
                 Ok(_) => return Ok(()),
                 Err(ExecuteError::Decision(ConnectionError::StaleVersion { expected })) => {
-                    version = expected
+                    version = expected;
                 }
                 Err(ExecuteError::Decision(ConnectionError::Ended(status))) => {
                     return Err(RefreshError::NotActive(status.as_str()));
