@@ -1,7 +1,7 @@
 //! The server's keys: given as settings, or made on first start and kept in the data directory.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::alphabet;
@@ -81,6 +81,14 @@ pub enum KeyError {
         path: PathBuf,
         /// What is wrong with it.
         problem: FileProblem,
+    },
+    /// A setting names a file that cannot be used.
+    #[error("{setting}")]
+    Setting {
+        /// The environment variable's name.
+        setting: &'static str,
+        /// What is wrong with the file.
+        source: Box<KeyError>,
     },
     /// No key could be made.
     #[error("no key could be made")]
@@ -163,6 +171,12 @@ struct KeySource<'a> {
     unsaved: Vec<Unsaved>,
 }
 
+/// The keys of a file that a setting names.
+fn read_api_keys(path: &Path) -> Result<Vec<Secret>, KeyError> {
+    let content = file::read(path)?;
+    api_keys::parse(&content).map_err(|problem| problem.at(path))
+}
+
 impl KeySource<'_> {
     fn key(&mut self, given: Option<&KeyMaterial>, name: &str) -> Result<KeyMaterial, KeyError> {
         if let Some(key) = given {
@@ -189,9 +203,12 @@ impl KeySource<'_> {
             .iter()
             .map(|given| given.key.clone())
             .collect();
-        for (_, path) in &given.api_key_files {
-            let content = file::read(path)?;
-            keys.extend(api_keys::parse(&content).map_err(|problem| problem.at(path))?);
+        for (setting, path) in &given.api_key_files {
+            let from_file = read_api_keys(path).map_err(|error| KeyError::Setting {
+                setting,
+                source: Box::new(error),
+            })?;
+            keys.extend(from_file);
         }
         if keys.is_empty() {
             self.own_api_keys()

@@ -78,6 +78,9 @@ fn print(config: &Config) {
     for (name, value, source) in config.effective() {
         println!("{name}={value}  # {source}");
     }
+    for note in &config.notes {
+        println!("# {note}");
+    }
 }
 
 fn log_to_stderr(format: LogFormat) {

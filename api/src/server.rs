@@ -250,9 +250,11 @@ fn announce(config: &Config, written: &[PathBuf], gateway: SocketAddr, broker: S
     }
     println!("  Keys      {}", config.data_dir.display());
     for path in written {
+        println!("  Made      {}", path.display());
+    }
+    if !written.is_empty() {
         println!(
-            "  Made      {} (keep it safe; without the encryption key no secret opens)",
-            path.display()
+            "            Keep them safe: without the encryption key no secret ever opens again."
         );
     }
     for note in &config.notes {

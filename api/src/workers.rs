@@ -153,13 +153,7 @@ pub async fn rebuild_and_record(
         differences: rebuilt.differences,
         events: rebuilt.events,
     };
-    let payload = serde_json::to_string(&event).map_err(|error| error.to_string())?;
-    let new = NewEvent {
-        event_type: event.stored_name().to_owned(),
-        event_version: "1".to_owned(),
-        payload,
-        blob: None,
-    };
+    let new = NewEvent::of(&event).map_err(|error| error.to_string())?;
     let append = Append {
         metadata: metadata.to_json(),
         columns: IndexColumns {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cqrs_es::DomainEvent;
 use nexus_domain::sealing::{KeyId, WrappedKey};
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
@@ -17,6 +18,23 @@ pub struct NewEvent {
     pub payload: String,
     /// Ciphertext that rides beside the event; the payload names its SHA-256.
     pub blob: Option<Arc<[u8]>>,
+}
+
+impl NewEvent {
+    /// An event of a domain type, without ciphertext.
+    ///
+    /// # Errors
+    /// [`AppendError::Invalid`] when it does not serialize.
+    pub fn of<E: DomainEvent>(event: &E) -> Result<Self, AppendError> {
+        let payload = serde_json::to_string(event)
+            .map_err(|error| AppendError::Invalid(error.to_string()))?;
+        Ok(Self {
+            event_type: event.event_type(),
+            event_version: event.event_version(),
+            payload,
+            blob: None,
+        })
+    }
 }
 
 /// Where the caller believes the stream stands.

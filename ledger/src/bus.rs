@@ -3,8 +3,8 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use cqrs_es::EventStore;
 use cqrs_es::persist::PersistedEventStore;
-use cqrs_es::{DomainEvent, EventStore};
 use futures::FutureExt;
 use nexus_domain::decider::Decider;
 use nexus_domain::metadata::Metadata;
@@ -226,8 +226,6 @@ fn to_new_event<A: Decider>(
     event: &A::Event,
     blobs: &[SealedBlob],
 ) -> Result<NewEvent, AppendError> {
-    let payload =
-        serde_json::to_string(event).map_err(|error| AppendError::Invalid(error.to_string()))?;
     let digest = A::sealed(event).map(|sealed| &sealed.digest);
     let blob = digest.and_then(|digest| blobs.iter().find(|blob| blob.digest_hex() == *digest));
     if digest.is_some() && blob.is_none() {
@@ -236,10 +234,8 @@ fn to_new_event<A: Decider>(
         ));
     }
     Ok(NewEvent {
-        event_type: event.event_type(),
-        event_version: event.event_version(),
-        payload,
         blob: blob.map(|blob| Arc::from(blob.as_bytes())),
+        ..NewEvent::of(event)?
     })
 }
 

@@ -106,10 +106,7 @@ impl Application {
         fields: Map<String, Value>,
         metadata: Metadata,
     ) -> Result<(), CaptureError> {
-        let stream = StreamKey {
-            stream_type: "connection".to_owned(),
-            id: row.reference.clone(),
-        };
+        let stream = StreamKey::new("connection", row.reference.as_str());
         let key_id = row
             .id
             .as_ref()

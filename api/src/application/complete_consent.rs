@@ -329,10 +329,7 @@ impl Application {
         let scopes = credential.scope.clone();
         let (expires_at, refreshable) = (credential.expires_at, credential.refresh_token.is_some());
         let plaintext = Credential::OAuth2(credential).to_plaintext();
-        let stream = StreamKey {
-            stream_type: "connection".to_owned(),
-            id: row.reference.clone(),
-        };
+        let stream = StreamKey::new("connection", row.reference.as_str());
         let key_id = row
             .id
             .as_ref()
@@ -422,10 +419,7 @@ impl Application {
             ))
         };
         let field = row.id.as_ref().ok_or_else(missing)?;
-        let stream = StreamKey {
-            stream_type: "connection".to_owned(),
-            id: row.reference.clone(),
-        };
+        let stream = StreamKey::new("connection", row.reference.as_str());
         let plaintext = self
             .keyring
             .open(&stream, Purpose::ConnectionId, field)

@@ -201,10 +201,7 @@ impl Application {
             .credential
             .as_ref()
             .ok_or_else(|| Fault::Internal("an active connection has no credential".to_owned()))?;
-        let stream = StreamKey {
-            stream_type: "connection".to_owned(),
-            id: row.reference.clone(),
-        };
+        let stream = StreamKey::new("connection", row.reference.as_str());
         let plaintext = self
             .keyring
             .open(&stream, Purpose::Credential, field)
@@ -248,14 +245,6 @@ impl Application {
             credential_version: row.state.credential_version,
             session_id: None,
         };
-        let payload = serde_json::to_string(&event)
-            .map_err(|error| AppendError::Invalid(error.to_string()))?;
-        let new = NewEvent {
-            event_type: event.stored_name().to_owned(),
-            event_version: "1".to_owned(),
-            payload,
-            blob: None,
-        };
         let append = Append {
             metadata: metadata.to_json(),
             columns: IndexColumns {
@@ -264,16 +253,13 @@ impl Application {
                 agent: metadata.agent.clone(),
             },
             guards: vec![Guard {
-                stream: StreamKey {
-                    stream_type: "connection".to_owned(),
-                    id: row.reference.clone(),
-                },
+                stream: StreamKey::new("connection", row.reference.as_str()),
                 at: row.sequence,
             }],
             ..Append::new(
                 access_stream(self.ledger.now(), self.ledger.node_id()),
                 Expected::Any,
-                vec![new],
+                vec![NewEvent::of(&event)?],
             )
         };
         self.ledger.append(append).await.map(drop)

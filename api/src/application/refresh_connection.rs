@@ -308,10 +308,7 @@ impl Application {
         let scopes = credential.scope.clone();
         let expires_at = credential.expires_at;
         let plaintext = Credential::OAuth2(credential).to_plaintext();
-        let stream = StreamKey {
-            stream_type: "connection".to_owned(),
-            id: row.reference.clone(),
-        };
+        let stream = StreamKey::new("connection", row.reference.as_str());
         let Some(key_id) = row.credential.as_ref().map(|field| field.sealed.key_id) else {
             return Err(
                 Fault::Internal("an active connection has no credential".to_owned()).into(),
@@ -445,6 +442,7 @@ impl Application {
     async fn wait_for(&self, reference: &str, attempt: u64) -> Result<(), RefreshError> {
         let give_up = Instant::now() + self.policy.upstream_timeout + Duration::from_secs(1);
         let mut head = self.ledger.watch();
+        tracing::debug!(attempt, "waiting for another caller's refresh");
         loop {
             head.mark_unchanged();
             let row = self.refreshable_row(reference).await?;
