@@ -10,6 +10,8 @@
 //   {"event":"grant.error","grant_type":"refresh_token","client_id":"nexus-demo","error":"invalid_grant"}
 //   {"event":"grant.revoked","grant_type":"refresh_token","client_id":"nexus-demo"}
 //
+// POST /test/forget-grants withdraws every consent given so far.
+//
 // Refresh tokens rotate at every use, and a consumed one that comes back revokes its whole grant. Sign-in and consent
 // are plain forms: whoever keeps cookies can post `prompt=login&login=alice&password=any`, then `prompt=consent`, to
 // the form's action. Any login works; it becomes the account's `sub`.
@@ -100,13 +102,28 @@ function report(provider) {
   provider.on('server_error', (_ctx, error) => console.error(error));
 }
 
+// What happens when a person withdraws a consent: the grant goes, and everything issued under it.
+async function forget(provider, id) {
+  await provider.RefreshToken.revokeByGrantId(id);
+  await (await provider.Grant.find(id))?.destroy();
+}
+
 // The issuer is the address, so the socket listens before the provider exists.
 const server = createServer();
 server.listen(Number(options.port), '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, configuration());
   report(provider);
-  server.on('request', provider.callback());
+  const grants = new Set();
+  provider.on('grant.saved', (grant) => grants.add(grant.jti));
+  server.on('request', async (request, response) => {
+    if (request.method === 'POST' && request.url === '/test/forget-grants') {
+      await Promise.all([...grants].map((id) => forget(provider, id)));
+      response.writeHead(204).end();
+    } else {
+      provider.callback()(request, response);
+    }
+  });
   say({
     event: 'ready',
     issuer,

@@ -66,20 +66,53 @@ impl TestDatabase {
         dump
     }
 
-    /// Runs one statement as the owner, which the server's own triggers may refuse.
-    pub async fn execute(&self, statement: &str) -> Result<u64, tokio_postgres::Error> {
-        connect(self.url().expect("a PostgreSQL database"))
+    /// Cuts every connection to it and lets nobody in until [`TestDatabase::let_in`].
+    pub async fn lock_out(&self) {
+        let name = self.name();
+        on_cluster(&format!(
+            "ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false"
+        ))
+        .await;
+        on_cluster(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        ))
+        .await;
+    }
+
+    /// Ends [`TestDatabase::lock_out`].
+    pub async fn let_in(&self) {
+        on_cluster(&format!(
+            "ALTER DATABASE {} WITH ALLOW_CONNECTIONS true",
+            self.name()
+        ))
+        .await;
+    }
+
+    /// Runs one statement in it, as the owner of its tables.
+    pub async fn execute(&self, statement: &str) {
+        let client = connect(self.url().expect("a PostgreSQL database")).await;
+        client
+            .batch_execute(statement)
             .await
-            .execute(statement, &[])
-            .await
+            .expect("the database obeys");
+    }
+
+    fn name(&self) -> &str {
+        self.url
+            .as_ref()
+            .expect("a PostgreSQL database")
+            .path()
+            .trim_start_matches('/')
     }
 }
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        if let Some(url) = &self.url {
-            let name = url.path().trim_start_matches('/');
-            administer(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        if self.url.is_some() {
+            administer(format!(
+                "DROP DATABASE IF EXISTS {} WITH (FORCE)",
+                self.name()
+            ));
         }
     }
 }
@@ -102,6 +135,14 @@ async fn connect(url: &str) -> tokio_postgres::Client {
         .expect("PostgreSQL answers");
     tokio::spawn(connection);
     client
+}
+
+async fn on_cluster(statement: &str) {
+    let client = connect(cluster().as_str()).await;
+    client
+        .batch_execute(statement)
+        .await
+        .expect("the cluster obeys");
 }
 
 /// One statement on the cluster, from wherever we are: a drop runs inside a runtime and cannot wait.

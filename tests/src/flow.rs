@@ -135,6 +135,18 @@ impl TestNexus {
         entries
     }
 
+    /// The types of all providers' events, oldest first.
+    pub async fn provider_history(&self) -> Vec<String> {
+        let types = self
+            .audit()
+            .await
+            .into_iter()
+            .map(|entry| entry["event_type"].as_str().expect("a type").to_owned());
+        types
+            .filter(|event_type| event_type.starts_with("provider."))
+            .collect()
+    }
+
     /// The types of a connection's events, oldest first.
     pub async fn history(&self, reference: &str) -> Vec<String> {
         let entries = self.audit().await;

@@ -26,6 +26,7 @@ mod flow;
 mod nexus;
 mod real;
 mod scripted;
+mod verified;
 mod wait;
 
 pub use answer::Answer;
@@ -41,7 +42,7 @@ pub use wait::until;
 
 /// Runs each named `async fn(Database)` as two tests, one on each database.
 ///
-/// ```ignore
+/// ```text
 /// on_both_databases! {
 ///     a_provider_can_be_registered,
 ///     a_name_is_taken_once,

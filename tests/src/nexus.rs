@@ -90,6 +90,13 @@ impl Nexus {
         self
     }
 
+    /// The same without a setting.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Nexus {
+        self.settings.remove(name);
+        self
+    }
+
     /// The data directory, which the first start makes.
     pub fn data_dir(&self) -> PathBuf {
         self.data_dir.path().join("data")
@@ -206,6 +213,20 @@ impl TestNexus {
         code
     }
 
+    /// Sends SIGTERM and does not wait; [`TestNexus::ended`] does.
+    pub fn ask_to_stop(&self) {
+        self.process.as_ref().expect("the server runs").send("TERM");
+    }
+
+    /// Waits until it has ended by itself; returns its exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let process = self.process.take().expect("the server runs");
+        // Signal 0 is no signal.
+        let (code, log) = process.end("0").await;
+        self.earlier.push_str(&log);
+        code
+    }
+
     /// Starts it again after [`TestNexus::kill9`] or [`TestNexus::terminate`], at the same addresses.
     pub async fn start_again(&mut self) {
         assert!(self.process.is_none(), "the server still runs");
@@ -223,6 +244,22 @@ impl TestNexus {
     pub async fn into_stopped(mut self) -> Nexus {
         self.terminate().await;
         self.nexus
+    }
+
+    /// Starts a second server on the same PostgreSQL database, with the same keys and free ports.
+    pub async fn beside(&self) -> TestNexus {
+        let url = self
+            .database()
+            .url()
+            .expect("a PostgreSQL database")
+            .to_owned();
+        let keys = ["encryption.key", "state.key", "audit.key", "api.key"];
+        let other = Nexus::new(Database::Sqlite).set("DATABASE_URL", &url);
+        std::fs::create_dir(other.data_dir()).expect("a directory");
+        for key in keys {
+            std::fs::copy(self.data_dir().join(key), other.data_dir().join(key)).expect("a key");
+        }
+        other.start().await
     }
 
     /// Runs the binary beside this one, with the same settings, until it ends by itself.

@@ -86,6 +86,17 @@ impl RealProvider {
         panic!("the consent does not come to an end");
     }
 
+    /// Has the provider forget every grant it has made, as when people withdraw their consent there.
+    pub async fn forget_grants(&self) {
+        let url = format!("{}/test/forget-grants", self.issuer);
+        let response = crate::client::http()
+            .post(url)
+            .send()
+            .await
+            .expect("the provider answers");
+        assert_eq!(response.status(), 204);
+    }
+
     /// How many grants of this type it has made (`authorization_code`, `refresh_token`).
     pub fn granted(&self, grant_type: &str) -> usize {
         self.count("grant.success", grant_type)

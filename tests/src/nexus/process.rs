@@ -52,9 +52,13 @@ impl Process {
         self.log.lock().unwrap().clone()
     }
 
+    pub(super) fn send(&self, signal: &str) {
+        send(signal, self.child.id());
+    }
+
     /// Sends a signal and waits for the end; returns the exit code and the log.
     pub(super) async fn end(mut self, signal: &str) -> (Option<i32>, String) {
-        send(signal, self.child.id());
+        self.send(signal);
         let status = until("the server has ended", || {
             std::future::ready(ended(&mut self.child))
         })

@@ -1,0 +1,327 @@
+//! The real binary and a real OpenID provider, from the consent to the crash.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use nexus_tests::{Connected, Database, RealProvider, TestNexus, on_both_databases, until};
+use serde_json::{Value, json};
+
+on_both_databases! {
+    an_account_is_connected_polled_fetched_and_refreshed,
+    every_way_a_client_can_authenticate_works,
+    a_refresh_token_that_came_back_costs_the_grant_and_the_user_is_asked,
+    after_a_kill_under_load_every_acknowledged_thing_is_there,
+}
+
+async fn started(database: Database) -> (TestNexus, RealProvider) {
+    let nexus = TestNexus::start(database).await;
+    let callback = nexus
+        .gateway()
+        .base()
+        .join("/auth/callback")
+        .expect("a path");
+    let provider = RealProvider::start(&callback, 3600).await;
+    nexus
+        .register(provider.profile("openid", "nexus-demo", "client_secret_post"))
+        .await;
+    (nexus, provider)
+}
+
+async fn connect(nexus: &TestNexus, provider: &RealProvider, name: &str, login: &str) -> Connected {
+    let requested = nexus.request(name).await;
+    assert_eq!(nexus.status(&requested.id).await["status"], "pending");
+    let callback = provider.consent(&requested.auth_url, login).await;
+    let answer = nexus.gateway().visit(&callback).await;
+    assert_eq!(
+        answer.location_param("status").as_deref(),
+        Some("success"),
+        "{}",
+        answer.location()
+    );
+    assert_eq!(nexus.status(&requested.id).await["status"], "active");
+    Connected { id: requested.id }
+}
+
+fn access_token(body: &Value) -> String {
+    body["access_token"]
+        .as_str()
+        .expect("an access token")
+        .to_owned()
+}
+
+async fn an_account_is_connected_polled_fetched_and_refreshed(database: Database) {
+    let (mut nexus, provider) = started(database).await;
+    let connected = connect(&nexus, &provider, "openid", "alice").await;
+    let fetched = nexus.token(&connected.id).await.expect(200);
+    let scopes: BTreeSet<&str> = fetched["scope"]
+        .as_str()
+        .expect("text")
+        .split(' ')
+        .collect();
+    assert_eq!(
+        scopes,
+        BTreeSet::from(["openid", "email", "offline_access"])
+    );
+    let mut current = access_token(&fetched);
+    for rotation in 1..=3 {
+        let refreshed = access_token(&nexus.refresh(&connected.id).await.expect(200));
+        assert_ne!(refreshed, current);
+        assert_eq!(provider.granted("refresh_token"), rotation);
+        current = refreshed;
+    }
+    assert_eq!(nexus.terminate().await, Some(0));
+    nexus.start_again().await;
+    assert_eq!(
+        access_token(&nexus.token(&connected.id).await.expect(200)),
+        current
+    );
+    current = access_token(&nexus.refresh(&connected.id).await.expect(200));
+    nexus.kill9().await;
+    nexus.start_again().await;
+    assert_eq!(
+        access_token(&nexus.token(&connected.id).await.expect(200)),
+        current
+    );
+    nexus.refresh(&connected.id).await.expect(200);
+    assert_eq!(
+        (
+            provider.granted("refresh_token"),
+            provider.refused("refresh_token")
+        ),
+        (5, 0)
+    );
+    verify(nexus).await;
+}
+
+async fn every_way_a_client_can_authenticate_works(database: Database) {
+    let (nexus, provider) = started(database).await;
+    for (name, client, auth_header) in [
+        ("basic", "nexus-basic", "client_secret_basic"),
+        ("public", "nexus-public", "none"),
+    ] {
+        nexus
+            .register(provider.profile(name, client, auth_header))
+            .await;
+        let connected = connect(&nexus, &provider, name, "bob").await;
+        let before = access_token(&nexus.token(&connected.id).await.expect(200));
+        assert_ne!(
+            access_token(&nexus.refresh(&connected.id).await.expect(200)),
+            before
+        );
+    }
+}
+
+async fn a_refresh_token_that_came_back_costs_the_grant_and_the_user_is_asked(database: Database) {
+    let (nexus, provider) = started(database).await;
+    let connected = connect(&nexus, &provider, "openid", "carol").await;
+    // Whoever else uses the secret at the provider: here, its sign-out takes the grant away.
+    provider.forget_grants().await;
+    let refused = nexus
+        .refresh(&connected.id)
+        .await
+        .refused(409, "attention_required");
+    assert_eq!(refused["reason"], "refresh_token_invalid");
+    assert_eq!(nexus.status(&connected.id).await["status"], "attention");
+    nexus
+        .token(&connected.id)
+        .await
+        .refused(409, "attention_required");
+}
+
+/// What the server has acknowledged.
+#[derive(Default)]
+struct Acknowledged {
+    requested: Mutex<Vec<String>>,
+    captured: Mutex<BTreeMap<String, String>>,
+    reads: Mutex<BTreeSet<String>>,
+    refreshed: Mutex<BTreeMap<String, String>>,
+    count: AtomicUsize,
+}
+
+impl Acknowledged {
+    fn one(&self) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+async fn after_a_kill_under_load_every_acknowledged_thing_is_there(database: Database) {
+    let (mut nexus, provider) = started(database).await;
+    nexus
+        .register(json!({"name": "weather", "auth_type": "api_key"}))
+        .await;
+    let mut connections = Vec::new();
+    for login in ["dave", "erin", "frank"] {
+        connections.push(connect(&nexus, &provider, "openid", login).await);
+    }
+    let acknowledged = Arc::new(Acknowledged::default());
+    let mut load = Vec::new();
+    for (number, connected) in connections.iter().enumerate() {
+        load.push(tokio::spawn(read(
+            nexus.gateway(),
+            connected.id.clone(),
+            number,
+            Arc::clone(&acknowledged),
+        )));
+        load.push(tokio::spawn(refresh(
+            nexus.gateway(),
+            connected.id.clone(),
+            Arc::clone(&acknowledged),
+        )));
+        load.push(tokio::spawn(capture(
+            nexus.gateway(),
+            number,
+            Arc::clone(&acknowledged),
+        )));
+    }
+    until("enough is acknowledged", || async {
+        (acknowledged.count.load(Ordering::SeqCst) >= 120).then_some(())
+    })
+    .await;
+    nexus.kill9().await;
+    for task in load {
+        task.await.expect("a client");
+    }
+    nexus.start_again().await;
+
+    let trail = nexus.audit().await;
+    let recorded: BTreeSet<String> = trail
+        .iter()
+        .filter(|entry| entry["event_type"] == "credential.retrieved")
+        .map(|entry| entry["request_id"].as_str().expect("text").to_owned())
+        .collect();
+    let reads = acknowledged.reads.lock().expect("reads").clone();
+    assert!(
+        !reads.is_empty() && reads.is_subset(&recorded),
+        "lost: {:?}",
+        reads.difference(&recorded)
+    );
+    for id in acknowledged.requested.lock().expect("requests").iter() {
+        assert_ne!(nexus.status(id).await["reason"], "connection_not_found");
+    }
+    let captured = acknowledged.captured.lock().expect("captures").clone();
+    assert!(!captured.is_empty());
+    for (id, key) in captured {
+        assert_eq!(
+            nexus.token(&id).await.expect(200)["credentials"]["api_key"],
+            json!(key)
+        );
+    }
+    let refreshed = acknowledged.refreshed.lock().expect("refreshes").clone();
+    assert!(!refreshed.is_empty());
+    for (id, token) in refreshed {
+        let served = access_token(&nexus.token(&id).await.expect(200));
+        // The last refresh may have been recorded and not yet answered.
+        assert!(
+            served == token || later_refresh(&nexus, &Connected { id }, &trail).await,
+            "an acknowledged token is gone"
+        );
+    }
+    verify(nexus).await;
+}
+
+/// Whether the connection's newest refresh was recorded after the newest acknowledged read of it.
+async fn later_refresh(nexus: &TestNexus, connected: &Connected, trail: &[Value]) -> bool {
+    let own: Vec<&Value> = trail
+        .iter()
+        .filter(|entry| entry["connection_id"] == json!(connected.reference()))
+        .collect();
+    let newest = |event_type: &str, door: &str| {
+        own.iter().rposition(|entry| {
+            entry["event_type"] == event_type
+                && entry["event_data"].as_str().expect("text").contains(door)
+        })
+    };
+    nexus.status(&connected.id).await["status"] == "active"
+        && newest("connection.refreshed", "") > newest("credential.retrieved", "\"refresh\"")
+}
+
+async fn read(
+    gateway: nexus_tests::Client,
+    id: String,
+    number: usize,
+    acknowledged: Arc<Acknowledged>,
+) {
+    for count in 0.. {
+        let request_id = format!("read-{number}-{count}");
+        let path = format!("/v1/token/{id}");
+        match gateway
+            .request("GET", &path)
+            .header("x-request-id", &request_id)
+            .try_send()
+            .await
+        {
+            Ok(answer) => answer.expect(200),
+            Err(_) => return,
+        };
+        acknowledged.reads.lock().expect("reads").insert(request_id);
+        acknowledged.one();
+    }
+}
+
+async fn refresh(gateway: nexus_tests::Client, id: String, acknowledged: Arc<Acknowledged>) {
+    loop {
+        let body = match gateway
+            .request("POST", &format!("/v1/refresh/{id}"))
+            .try_send()
+            .await
+        {
+            Ok(answer) => answer.expect(200),
+            Err(_) => return,
+        };
+        acknowledged
+            .refreshed
+            .lock()
+            .expect("refreshes")
+            .insert(id.clone(), access_token(&body));
+        acknowledged.one();
+    }
+}
+
+async fn capture(gateway: nexus_tests::Client, number: usize, acknowledged: Arc<Acknowledged>) {
+    for count in 0.. {
+        let asked = json!({"workspace_id": "user-1", "provider_name": "weather", "return_url": "http://localhost/"});
+        let request = gateway
+            .request("POST", "/v1/request-connection")
+            .json(&asked);
+        let Ok(requested) = request.try_send().await else {
+            return;
+        };
+        let requested = requested.expect(200);
+        let id = requested["connection_id"]
+            .as_str()
+            .expect("text")
+            .to_owned();
+        acknowledged
+            .requested
+            .lock()
+            .expect("requests")
+            .push(id.clone());
+        let key = format!("key-{number}-{count}");
+        let body = json!({"state": requested["state"], "credentials": {"api_key": key}});
+        let request = gateway
+            .request("POST", "/v1/capture-credential")
+            .json(&body);
+        let Ok(captured) = request.try_send().await else {
+            return;
+        };
+        captured.expect(200);
+        acknowledged
+            .captured
+            .lock()
+            .expect("captures")
+            .insert(id, key);
+        acknowledged.one();
+    }
+}
+
+/// Stops the server and checks the whole log: every leaf, the tree, every signed checkpoint.
+async fn verify(nexus: TestNexus) {
+    let trail = nexus.audit().await.len() as u64;
+    let stopped = nexus.into_stopped().await;
+    let verified = stopped.verified().await;
+    assert!(
+        verified.size >= trail && verified.checkpoints > 0,
+        "{verified:?}"
+    );
+}
