@@ -72,7 +72,7 @@ impl Browser {
                 .and_then(|value| value.to_str().ok())
             {
                 Some(next) if (300..400).contains(&status) => {
-                    url = url.join(next).expect("a location")
+                    url = url.join(next).expect("a location");
                 }
                 _ => {
                     let html = response.text().await.expect("a page");

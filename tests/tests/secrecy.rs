@@ -140,5 +140,5 @@ async fn stored(nexus: &TestNexus, database: Database) -> String {
 }
 
 fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+    text.bytes().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
