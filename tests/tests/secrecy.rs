@@ -140,5 +140,6 @@ async fn stored(nexus: &TestNexus, database: Database) -> String {
 }
 
 fn hex(text: &str) -> String {
-    text.bytes().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    text.bytes()
+        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
