@@ -49,7 +49,10 @@ pub struct AuditEntry {
 
 /// Stored names by the older names that stand for them.
 const LEGACY_NAMES: &[(&str, &[&str])] = &[
-    ("connection.created", &["connection.activated", "connection.credential_captured"]),
+    (
+        "connection.created",
+        &["connection.activated", "connection.credential_captured"],
+    ),
     ("token_retrieved", &["credential.retrieved"]),
     ("provider.created", &["provider.registered"]),
     ("token_refresh_fatal", &["connection.attention_required"]),
@@ -65,7 +68,10 @@ pub fn event_types(filter: &str) -> Vec<String> {
 }
 
 fn legacy_name(event_type: &str) -> Option<&'static str> {
-    LEGACY_NAMES.iter().find(|(_, names)| names.contains(&event_type)).map(|(legacy, _)| *legacy)
+    LEGACY_NAMES
+        .iter()
+        .find(|(_, names)| names.contains(&event_type))
+        .map(|(legacy, _)| *legacy)
 }
 
 impl AuditEntry {
@@ -73,8 +79,15 @@ impl AuditEntry {
     #[must_use]
     pub fn of(event: &RecordedEvent) -> Self {
         let payload: serde_json::Value = serde_json::from_str(&event.payload).unwrap_or_default();
-        let text = |name: &str| payload.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
-        let of_stream = |stream_type: &str| (event.stream.stream_type == stream_type).then(|| event.stream.id.clone());
+        let text = |name: &str| {
+            payload
+                .get(name)
+                .and_then(serde_json::Value::as_str)
+                .map(str::to_owned)
+        };
+        let of_stream = |stream_type: &str| {
+            (event.stream.stream_type == stream_type).then(|| event.stream.id.clone())
+        };
         Self {
             id: entry_id(&event.leaf),
             position: event.position,
@@ -93,8 +106,12 @@ impl AuditEntry {
     #[must_use]
     pub fn summary(&self) -> String {
         let actor = self.metadata.get("actor").map_or("someone", String::as_str);
-        let subject = self.connection.as_ref().map(|id| format!("connection {id}"));
-        let subject = subject.or_else(|| self.provider_id.as_ref().map(|id| format!("provider {id}")));
+        let subject = self
+            .connection
+            .as_ref()
+            .map(|id| format!("connection {id}"));
+        let subject =
+            subject.or_else(|| self.provider_id.as_ref().map(|id| format!("provider {id}")));
         match subject {
             Some(subject) => format!("{} by {actor} on {subject}", self.event_type),
             None => format!("{} by {actor}", self.event_type),
@@ -103,7 +120,10 @@ impl AuditEntry {
 }
 
 fn entry_id(leaf: &[u8; 32]) -> Uuid {
-    let digest = Sha256::new().chain_update(b"nexus audit entry v1").chain_update(leaf).finalize();
+    let digest = Sha256::new()
+        .chain_update(b"nexus audit entry v1")
+        .chain_update(leaf)
+        .finalize();
     let mut bytes = [0; 16];
     for (byte, source) in bytes.iter_mut().zip(digest) {
         *byte = source;
@@ -145,14 +165,21 @@ impl ReadStore {
         Ok(log::bounds(self.backend()).await.map(drop)?)
     }
 
-    async fn newest(&self, from: u64, event_type: Option<String>, limit: usize) -> Result<Vec<RecordedEvent>, QueryError> {
+    async fn newest(
+        &self,
+        from: u64,
+        event_type: Option<String>,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, QueryError> {
         Ok(log::newest(self.backend(), from, event_type, limit).await?)
     }
 
     /// The first position recorded at `since` or later; recorded times never decrease, so it is
     /// found by halving.
     async fn first_position_since(&self, since: Timestamp) -> Result<u64, QueryError> {
-        let (mut low, mut high) = log::bounds(self.backend()).await?.map_or((1, 1), |(first, last)| (first, last + 1));
+        let (mut low, mut high) = log::bounds(self.backend())
+            .await?
+            .map_or((1, 1), |(first, last)| (first, last + 1));
         while low < high {
             let middle = low + (high - low) / 2;
             match log::recorded_at(self.backend(), middle).await? {
@@ -180,6 +207,7 @@ mod tests {
             payload: r#"{"type":"credential.retrieved","connection":"ref","provider_id":"p","door":"token"}"#.into(),
             metadata: r#"{"actor":"key:1","request_id":"r"}"#.into(),
             leaf: [7; 32],
+            blob_digest: None,
             blob: None,
         }
     }
@@ -190,13 +218,19 @@ mod tests {
         assert_eq!(entry.connection.as_deref(), Some("ref"));
         assert_eq!(entry.provider_id.as_deref(), Some("p"));
         assert_eq!(entry.legacy_event_type, Some("token_retrieved"));
-        assert_eq!(entry.summary(), "credential.retrieved by key:1 on connection ref");
+        assert_eq!(
+            entry.summary(),
+            "credential.retrieved by key:1 on connection ref"
+        );
         assert_eq!(entry.id.get_version_num(), 8);
     }
 
     #[test]
     fn older_names_stand_for_stored_ones() {
-        assert_eq!(event_types("connection.created"), ["connection.activated", "connection.credential_captured"]);
+        assert_eq!(
+            event_types("connection.created"),
+            ["connection.activated", "connection.credential_captured"]
+        );
         assert_eq!(event_types("connection.revoked"), ["connection.revoked"]);
     }
 }

@@ -15,7 +15,7 @@ use crate::projection::{FoldError, Projection};
 use crate::table::{Column, Value, Values};
 
 /// The longest wait after failed refreshes.
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
+const MAX_BACKOFF: Duration = Duration::from_mins(1);
 
 /// A connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,7 +90,10 @@ impl Projection for Connections {
         (event.stream.stream_type == "connection").then_some(event.stream.id.as_str())
     }
 
-    fn apply(row: Option<ConnectionRow>, recorded: &RecordedEvent) -> Result<Option<ConnectionRow>, FoldError> {
+    fn apply(
+        row: Option<ConnectionRow>,
+        recorded: &RecordedEvent,
+    ) -> Result<Option<ConnectionRow>, FoldError> {
         let event: ConnectionEvent = decode(&recorded.payload)?;
         let mut row = row.unwrap_or_else(|| ConnectionRow::new(recorded));
         row.state.evolve(&event);
@@ -120,9 +123,18 @@ impl Projection for Connections {
             row.id.as_ref().map(|field| encode(&field.sealed)).into(),
             row.id.as_ref().map(|field| signed(field.position)).into(),
             row.id.as_ref().and_then(|field| field.blob.clone()).into(),
-            row.credential.as_ref().map(|field| encode(&field.sealed)).into(),
-            row.credential.as_ref().map(|field| signed(field.position)).into(),
-            row.credential.as_ref().and_then(|field| field.blob.clone()).into(),
+            row.credential
+                .as_ref()
+                .map(|field| encode(&field.sealed))
+                .into(),
+            row.credential
+                .as_ref()
+                .map(|field| signed(field.position))
+                .into(),
+            row.credential
+                .as_ref()
+                .and_then(|field| field.blob.clone())
+                .into(),
         ]
     }
 
@@ -152,7 +164,9 @@ impl Projection for Connections {
 
     fn superseded_blob(old: &ConnectionRow, new: Option<&ConnectionRow>) -> Option<u64> {
         let old = old.credential.as_ref()?.position;
-        let kept = new.and_then(|row| row.credential.as_ref()).is_some_and(|field| field.position == old);
+        let kept = new
+            .and_then(|row| row.credential.as_ref())
+            .is_some_and(|field| field.position == old);
         (!kept).then_some(old)
     }
 }
@@ -184,14 +198,19 @@ impl ConnectionRow {
     fn keep_deadlines(&mut self, event: &ConnectionEvent, recorded_at: Timestamp) {
         match event {
             ConnectionEvent::ConsentReturned { deadline_ms, .. } => {
-                self.exchange_deadline = Some(recorded_at.plus(Duration::from_millis(*deadline_ms)));
+                self.exchange_deadline =
+                    Some(recorded_at.plus(Duration::from_millis(*deadline_ms)));
             }
             ConnectionEvent::RefreshStarted { deadline_ms, .. } => {
                 self.claim_deadline = Some(recorded_at.plus(Duration::from_millis(*deadline_ms)));
             }
-            ConnectionEvent::RefreshFailed { retry_after_seconds, .. } => {
+            ConnectionEvent::RefreshFailed {
+                retry_after_seconds,
+                ..
+            } => {
                 let asked = Duration::from_secs(retry_after_seconds.unwrap_or(0));
-                self.retry_at = Some(recorded_at.plus(backoff(self.state.refresh.failures).max(asked)));
+                self.retry_at =
+                    Some(recorded_at.plus(backoff(self.state.refresh.failures).max(asked)));
             }
             ConnectionEvent::Requested { .. }
             | ConnectionEvent::Activated { .. }
@@ -203,7 +222,12 @@ impl ConnectionRow {
             | ConnectionEvent::Revoked { .. }
             | ConnectionEvent::Deleted { .. } => {}
         }
-        if self.state.pending.as_ref().is_none_or(|pending| pending.returned.is_none()) {
+        if self
+            .state
+            .pending
+            .as_ref()
+            .is_none_or(|pending| pending.returned.is_none())
+        {
             self.exchange_deadline = None;
         }
         if self.state.refresh.claim.is_none() {
@@ -217,7 +241,11 @@ impl ConnectionRow {
     fn keep_ciphertext(&mut self, event: &ConnectionEvent, recorded: &RecordedEvent) {
         let field = |sealed: &SealedRef| {
             let blob = recorded.blob.as_deref().map(<[u8]>::to_vec);
-            Some(SealedField { sealed: sealed.clone(), position: recorded.position, blob })
+            Some(SealedField {
+                sealed: sealed.clone(),
+                position: recorded.position,
+                blob,
+            })
         };
         match event {
             ConnectionEvent::Requested { sealed_id, .. } => self.id = field(sealed_id),
@@ -251,12 +279,24 @@ fn backoff(failures: u32) -> Duration {
 
 pub(crate) fn sealed_field(values: &mut Values) -> Result<Option<SealedField>, FoldError> {
     let (sealed, position, blob) = (values.text()?, values.integer()?, values.bytes()?);
-    let Some(sealed) = sealed else { return Ok(None) };
-    Ok(Some(SealedField { sealed: decode(&sealed)?, position: unsigned(position)?, blob }))
+    let Some(sealed) = sealed else {
+        return Ok(None);
+    };
+    Ok(Some(SealedField {
+        sealed: decode(&sealed)?,
+        position: unsigned(position)?,
+        blob,
+    }))
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(json: &str) -> Result<T, FoldError> {
-    serde_json::from_str(json).map_err(|error| FoldError(format!("line {} column {} does not decode", error.line(), error.column())))
+    serde_json::from_str(json).map_err(|error| {
+        FoldError(format!(
+            "line {} column {} does not decode",
+            error.line(),
+            error.column()
+        ))
+    })
 }
 
 /// Our own states and references serialize; a row that held nothing would not decode.
@@ -275,3 +315,6 @@ pub(crate) fn unsigned(value: Option<i64>) -> Result<u64, FoldError> {
 pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,11 @@ pub struct ReadModels {
 }
 
 impl Projector for ReadModels {
-    fn apply_sqlite(&mut self, transaction: &rusqlite::Connection, events: &[&RecordedEvent]) -> Result<(), ProjectError<rusqlite::Error>> {
+    fn apply_sqlite(
+        &mut self,
+        transaction: &rusqlite::Connection,
+        events: &[&RecordedEvent],
+    ) -> Result<(), ProjectError<rusqlite::Error>> {
         sqlite::apply_inline::<Connections>(transaction, events)?;
         sqlite::apply_inline::<Providers>(transaction, events)
     }
@@ -36,7 +40,11 @@ impl Projector for ReadModels {
 
 /// The keys of the rows that `events` concern.
 pub(crate) fn keys_of<P: Projection>(events: &[&RecordedEvent]) -> BTreeSet<String> {
-    events.iter().filter_map(|event| P::key(event)).map(str::to_owned).collect()
+    events
+        .iter()
+        .filter_map(|event| P::key(event))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// What a batch of events changes in a read model.
@@ -59,24 +67,44 @@ pub(crate) struct Unfoldable {
 
 impl Unfoldable {
     pub(crate) fn into_error<P: Projection, E>(self) -> ProjectError<E> {
-        ProjectError::Fold { projection: P::NAME, position: self.position }
+        ProjectError::Fold {
+            projection: P::NAME,
+            position: self.position,
+        }
     }
 }
 
 /// Folds `events` into the rows they concern, `rows` being what is stored of those now.
-pub(crate) fn fold<P: Projection>(rows: BTreeMap<String, P::Row>, events: &[&RecordedEvent]) -> Result<Changes<P>, Unfoldable> {
-    let mut current: BTreeMap<String, Option<P::Row>> = rows.into_iter().map(|(key, row)| (key, Some(row))).collect();
+pub(crate) fn fold<P: Projection>(
+    rows: BTreeMap<String, P::Row>,
+    events: &[&RecordedEvent],
+) -> Result<Changes<P>, Unfoldable> {
+    let mut current: BTreeMap<String, Option<P::Row>> = rows
+        .into_iter()
+        .map(|(key, row)| (key, Some(row)))
+        .collect();
     let mut touched = BTreeSet::new();
     let mut superseded = Vec::new();
     for event in events {
         let Some(key) = P::key(event) else { continue };
         let old = current.remove(key).flatten();
-        let new = P::apply(old.clone(), event).map_err(|cause| Unfoldable { position: event.position, cause })?;
-        superseded.extend(old.as_ref().and_then(|old| P::superseded_blob(old, new.as_ref())).map(crate::connections::signed));
+        let new = P::apply(old.clone(), event).map_err(|cause| Unfoldable {
+            position: event.position,
+            cause,
+        })?;
+        superseded.extend(
+            old.as_ref()
+                .and_then(|old| P::superseded_blob(old, new.as_ref()))
+                .map(crate::connections::signed),
+        );
         touched.insert(key.to_owned());
         current.insert(key.to_owned(), new);
     }
-    let mut changes = Changes { upserts: Vec::new(), deletes: Vec::new(), superseded };
+    let mut changes = Changes {
+        upserts: Vec::new(),
+        deletes: Vec::new(),
+        superseded,
+    };
     for key in touched {
         match current.remove(&key).flatten() {
             Some(row) => changes.upserts.push(row),

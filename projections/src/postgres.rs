@@ -40,7 +40,11 @@ pub(crate) enum SelectError {
 }
 
 /// Folds a batch's events into the serving generation.
-pub(crate) async fn apply_inline<P: Projection>(client: &Client, events: &[&RecordedEvent], generations: &mut Generations) -> Result<(), ProjectError<Error>> {
+pub(crate) async fn apply_inline<P: Projection>(
+    client: &Client,
+    events: &[&RecordedEvent],
+    generations: &mut Generations,
+) -> Result<(), ProjectError<Error>> {
     let keys = keys_of::<P>(events);
     if keys.is_empty() {
         return Ok(());
@@ -57,25 +61,51 @@ pub(crate) async fn apply_inline<P: Projection>(client: &Client, events: &[&Reco
             Ok(Selected::Rows(rows)) => break rows,
             Ok(Selected::Moved(_)) => {}
             Err(SelectError::Database(error)) => return Err(error.into()),
-            Err(SelectError::Fold(_)) => return Err(ProjectError::Fold { projection: P::NAME, position: first }),
+            Err(SelectError::Fold(_)) => {
+                return Err(ProjectError::Fold {
+                    projection: P::NAME,
+                    position: first,
+                });
+            }
         }
     };
     let changes = fold::<P>(keyed::<P>(rows), events).map_err(Unfoldable::into_error::<P, _>)?;
-    write(client, &Statements::of::<P>(generations.guess::<P>(), Dialect::Postgres), &changes).await?;
+    write(
+        client,
+        &Statements::of::<P>(generations.guess::<P>(), Dialect::Postgres),
+        &changes,
+    )
+    .await?;
     drop_blobs(client, &changes.superseded).await?;
     Ok(())
 }
 
 /// The generation that serves.
 pub(crate) async fn generation<P: Projection>(client: &Client) -> Result<i64, Error> {
-    let rows = client.query_typed("SELECT generation FROM projections WHERE name = $1", &[(&P::NAME, Type::TEXT)]).await?;
+    let rows = client
+        .query_typed(
+            "SELECT generation FROM projections WHERE name = $1",
+            &[(&P::NAME, Type::TEXT)],
+        )
+        .await?;
     rows.first().map_or(Ok(1), |row| row.try_get(0))
 }
 
-async fn by_key<P: Projection>(client: &Client, generation: i64, keys: &BTreeSet<String>) -> Result<Selected<P::Row>, SelectError> {
+async fn by_key<P: Projection>(
+    client: &Client,
+    generation: i64,
+    keys: &BTreeSet<String>,
+) -> Result<Selected<P::Row>, SelectError> {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let key = P::COLUMNS.first().map_or("", |column| column.name);
-    select::<P>(client, generation, &format!("t.{key} = ANY($2)"), "", &[(&keys, Type::TEXT_ARRAY)]).await
+    select::<P>(
+        client,
+        generation,
+        &format!("t.{key} = ANY($2)"),
+        "",
+        &[(&keys, Type::TEXT_ARRAY)],
+    )
+    .await
 }
 
 /// Rows of the guessed generation that `condition` selects (columns named `t.…`, parameters from `$2` on), and in the same
@@ -89,7 +119,9 @@ pub(crate) async fn select<P: Projection>(
 ) -> Result<Selected<P::Row>, SelectError> {
     let table = table_name::<P>(guess);
     let columns = column_list::<P>("t.");
-    let sql = format!("SELECT p.generation, {columns} FROM projections p LEFT JOIN {table} t ON {condition} WHERE p.name = $1 {order}");
+    let sql = format!(
+        "SELECT p.generation, {columns} FROM projections p LEFT JOIN {table} t ON {condition} WHERE p.name = $1 {order}"
+    );
     let mut all: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&P::NAME, Type::TEXT)];
     all.extend(parameters.iter().cloned());
     let rows = match client.query_typed(&sql, &all).await {
@@ -124,22 +156,42 @@ pub(crate) fn keyed<P: Projection>(rows: Vec<P::Row>) -> BTreeMap<String, P::Row
 }
 
 /// The stored rows of `keys` in a generation that does not serve yet.
-pub(crate) async fn rows_of<P: Projection>(client: &Client, statements: &Statements, keys: &BTreeSet<String>) -> Result<BTreeMap<String, P::Row>, SelectError> {
+pub(crate) async fn rows_of<P: Projection>(
+    client: &Client,
+    statements: &Statements,
+    keys: &BTreeSet<String>,
+) -> Result<BTreeMap<String, P::Row>, SelectError> {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let key = P::COLUMNS.first().map_or("", |column| column.name);
-    let rows = client.query_typed(&format!("{} WHERE {key} = ANY($1)", statements.select), &[(&keys, Type::TEXT_ARRAY)]).await?;
-    let rows = rows.iter().map(|row| decode_from::<P>(row, 0)).collect::<Result<Vec<_>, _>>()?;
+    let rows = client
+        .query_typed(
+            &format!("{} WHERE {key} = ANY($1)", statements.select),
+            &[(&keys, Type::TEXT_ARRAY)],
+        )
+        .await?;
+    let rows = rows
+        .iter()
+        .map(|row| decode_from::<P>(row, 0))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(keyed::<P>(rows))
 }
 
 /// Writes changed rows, set-wise.
-pub(crate) async fn write<P: Projection>(client: &Client, statements: &Statements, changes: &Changes<P>) -> Result<(), Error> {
+pub(crate) async fn write<P: Projection>(
+    client: &Client,
+    statements: &Statements,
+    changes: &Changes<P>,
+) -> Result<(), Error> {
     if !changes.upserts.is_empty() {
         let columns = Transposed::of::<P>(&changes.upserts);
-        client.query_typed(&statements.upsert, &columns.parameters()).await?;
+        client
+            .query_typed(&statements.upsert, &columns.parameters())
+            .await?;
     }
     if !changes.deletes.is_empty() {
-        client.query_typed(&statements.delete, &[(&changes.deletes, Type::TEXT_ARRAY)]).await?;
+        client
+            .query_typed(&statements.delete, &[(&changes.deletes, Type::TEXT_ARRAY)])
+            .await?;
     }
     Ok(())
 }
@@ -148,7 +200,13 @@ async fn drop_blobs(client: &Client, positions: &[i64]) -> Result<(), Error> {
     if positions.is_empty() {
         return Ok(());
     }
-    client.query_typed("DELETE FROM sealed_blobs WHERE position = ANY($1)", &[(&positions, Type::INT8_ARRAY)]).await.map(drop)
+    client
+        .query_typed(
+            "DELETE FROM sealed_blobs WHERE position = ANY($1)",
+            &[(&positions, Type::INT8_ARRAY)],
+        )
+        .await
+        .map(drop)
 }
 
 /// Rows as columns, for `unnest`.

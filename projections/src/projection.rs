@@ -29,7 +29,8 @@ pub trait Projection: Send + Sync + 'static {
     ///
     /// # Errors
     /// The event does not decode.
-    fn apply(row: Option<Self::Row>, event: &RecordedEvent) -> Result<Option<Self::Row>, FoldError>;
+    fn apply(row: Option<Self::Row>, event: &RecordedEvent)
+    -> Result<Option<Self::Row>, FoldError>;
 
     /// A row's values, in the order of the columns.
     fn to_values(row: &Self::Row) -> Vec<Value>;

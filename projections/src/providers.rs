@@ -56,7 +56,10 @@ impl Projection for Providers {
         (event.stream.stream_type == "provider").then_some(event.stream.id.as_str())
     }
 
-    fn apply(row: Option<ProviderRow>, recorded: &RecordedEvent) -> Result<Option<ProviderRow>, FoldError> {
+    fn apply(
+        row: Option<ProviderRow>,
+        recorded: &RecordedEvent,
+    ) -> Result<Option<ProviderRow>, FoldError> {
         let event: ProviderEvent = decode(&recorded.payload)?;
         let mut row = row.unwrap_or_else(|| ProviderRow::new(recorded));
         row.state.evolve(&event);
@@ -76,9 +79,18 @@ impl Projection for Providers {
             encode(&row.state).into(),
             row.created_at.as_micros().into(),
             row.updated_at.as_micros().into(),
-            row.secret.as_ref().map(|field| encode(&field.sealed)).into(),
-            row.secret.as_ref().map(|field| signed(field.position)).into(),
-            row.secret.as_ref().and_then(|field| field.blob.clone()).into(),
+            row.secret
+                .as_ref()
+                .map(|field| encode(&field.sealed))
+                .into(),
+            row.secret
+                .as_ref()
+                .map(|field| signed(field.position))
+                .into(),
+            row.secret
+                .as_ref()
+                .and_then(|field| field.blob.clone())
+                .into(),
         ]
     }
 
@@ -101,7 +113,9 @@ impl Projection for Providers {
 
     fn superseded_blob(old: &ProviderRow, new: Option<&ProviderRow>) -> Option<u64> {
         let old = old.secret.as_ref()?.position;
-        let kept = new.and_then(|row| row.secret.as_ref()).is_some_and(|field| field.position == old);
+        let kept = new
+            .and_then(|row| row.secret.as_ref())
+            .is_some_and(|field| field.position == old);
         (!kept).then_some(old)
     }
 }
@@ -138,11 +152,33 @@ impl ProviderRow {
     fn keep_secret(&mut self, event: &ProviderEvent, recorded: &RecordedEvent) {
         let blob = || recorded.blob.as_deref().map(<[u8]>::to_vec);
         match event {
-            ProviderEvent::Registered { secret: Some(sealed), .. } | ProviderEvent::Updated { secret: SecretChange::Set(sealed), .. } => {
-                self.secret = Some(SealedField { sealed: sealed.clone(), position: recorded.position, blob: blob() });
+            ProviderEvent::Registered {
+                secret: Some(sealed),
+                ..
             }
-            ProviderEvent::Updated { secret: SecretChange::Clear, .. } => self.secret = None,
-            ProviderEvent::Registered { secret: None, .. } | ProviderEvent::Updated { secret: SecretChange::Keep, .. } | ProviderEvent::Deleted { .. } => {}
+            | ProviderEvent::Updated {
+                secret: SecretChange::Set(sealed),
+                ..
+            } => {
+                self.secret = Some(SealedField {
+                    sealed: sealed.clone(),
+                    position: recorded.position,
+                    blob: blob(),
+                });
+            }
+            ProviderEvent::Updated {
+                secret: SecretChange::Clear,
+                ..
+            } => self.secret = None,
+            ProviderEvent::Registered { secret: None, .. }
+            | ProviderEvent::Updated {
+                secret: SecretChange::Keep,
+                ..
+            }
+            | ProviderEvent::Deleted { .. } => {}
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

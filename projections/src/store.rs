@@ -61,7 +61,11 @@ impl ReadStore {
     /// A store over the ledger's database. Must be called inside a Tokio runtime.
     #[must_use]
     pub fn new(backend: &Backend) -> Self {
-        Self { backend: backend.clone(), connections: Lookup::start(backend), providers: Lookup::start(backend) }
+        Self {
+            backend: backend.clone(),
+            connections: Lookup::start(backend),
+            providers: Lookup::start(backend),
+        }
     }
 
     /// The connection of a reference.
@@ -76,8 +80,15 @@ impl ReadStore {
     ///
     /// # Errors
     /// [`QueryError`]
-    pub async fn connections_due(&self, now: Timestamp, limit: u32) -> Result<Vec<ConnectionRow>, QueryError> {
-        let condition = Condition::new("due_at <= ? ORDER BY due_at LIMIT ?", vec![now.as_micros().into(), i64::from(limit).into()]);
+    pub async fn connections_due(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ConnectionRow>, QueryError> {
+        let condition = Condition::new(
+            "due_at <= ? ORDER BY due_at LIMIT ?",
+            vec![now.as_micros().into(), i64::from(limit).into()],
+        );
         self.connections.select(condition).await
     }
 
@@ -93,8 +104,14 @@ impl ReadStore {
     ///
     /// # Errors
     /// [`QueryError`]
-    pub async fn provider_by_name(&self, name_key: &str) -> Result<Option<ProviderRow>, QueryError> {
-        let condition = Condition::new("name_key = ? LIMIT ?", vec![name_key.to_owned().into(), 1.into()]);
+    pub async fn provider_by_name(
+        &self,
+        name_key: &str,
+    ) -> Result<Option<ProviderRow>, QueryError> {
+        let condition = Condition::new(
+            "name_key = ? LIMIT ?",
+            vec![name_key.to_owned().into(), 1.into()],
+        );
         Ok(self.providers.select(condition).await?.into_iter().next())
     }
 
@@ -103,7 +120,12 @@ impl ReadStore {
     /// # Errors
     /// [`QueryError`]
     pub async fn providers(&self) -> Result<Vec<ProviderRow>, QueryError> {
-        self.providers.select(Condition::new("name_key IS NOT NULL ORDER BY name_key LIMIT ?", vec![i64::MAX.into()])).await
+        self.providers
+            .select(Condition::new(
+                "name_key IS NOT NULL ORDER BY name_key LIMIT ?",
+                vec![i64::MAX.into()],
+            ))
+            .await
     }
 
     /// The database.
@@ -128,11 +150,16 @@ impl Condition {
     fn numbered(&self) -> String {
         let mut parts = self.sql.split('?');
         let first = parts.next().unwrap_or_default().to_owned();
-        parts.enumerate().fold(first, |sql, (index, part)| format!("{sql}${}{part}", index + 2))
+        parts.enumerate().fold(first, |sql, (index, part)| {
+            format!("{sql}${}{part}", index + 2)
+        })
     }
 }
 
-type Waiting<P> = (String, oneshot::Sender<Result<Option<<P as Projection>::Row>, QueryError>>);
+type Waiting<P> = (
+    String,
+    oneshot::Sender<Result<Option<<P as Projection>::Row>, QueryError>>,
+);
 
 /// Looks rows up by key: whatever callers are waiting share one statement, and the next
 /// statement's callers gather while it runs.
@@ -143,14 +170,20 @@ struct Lookup<P: Projection> {
 
 impl<P: Projection> Clone for Lookup<P> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone(), reader: Arc::clone(&self.reader) }
+        Self {
+            queue: self.queue.clone(),
+            reader: Arc::clone(&self.reader),
+        }
     }
 }
 
 impl<P: Projection> Lookup<P> {
     fn start(backend: &Backend) -> Self {
         let (queue, mut waiting) = mpsc::channel::<Waiting<P>>(WAITING);
-        let reader = Arc::new(Reader { backend: backend.clone(), generation: AtomicI64::new(1) });
+        let reader = Arc::new(Reader {
+            backend: backend.clone(),
+            generation: AtomicI64::new(1),
+        });
         let shared = Arc::clone(&reader);
         tokio::spawn(async move {
             let mut batch = Vec::new();
@@ -164,7 +197,10 @@ impl<P: Projection> Lookup<P> {
     async fn get(&self, key: &str) -> Result<Option<P::Row>, QueryError> {
         let (reply, answer) = oneshot::channel();
         let gone = || QueryError::Unavailable("the reader has stopped".to_owned());
-        self.queue.send((key.to_owned(), reply)).await.map_err(|_| gone())?;
+        self.queue
+            .send((key.to_owned(), reply))
+            .await
+            .map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
@@ -178,7 +214,13 @@ async fn answer<P: Projection>(reader: &Reader, batch: &mut Vec<Waiting<P>>) {
     let rows = reader.by_key::<P>(keys).await;
     for (key, reply) in batch.drain(..) {
         // A caller that went away does not want its answer.
-        drop(reply.send(rows.as_ref().map(|rows| rows.get(&key).cloned()).map_err(Clone::clone)));
+        drop(
+            reply.send(
+                rows.as_ref()
+                    .map(|rows| rows.get(&key).cloned())
+                    .map_err(Clone::clone),
+            ),
+        );
     }
 }
 
@@ -189,11 +231,15 @@ struct Reader {
 }
 
 impl Reader {
-    async fn by_key<P: Projection>(&self, keys: std::collections::BTreeSet<String>) -> Result<BTreeMap<String, P::Row>, QueryError> {
+    async fn by_key<P: Projection>(
+        &self,
+        keys: std::collections::BTreeSet<String>,
+    ) -> Result<BTreeMap<String, P::Row>, QueryError> {
         match &self.backend {
             Backend::Sqlite(database) => {
                 let rows = database.read(move |connection| {
-                    let statements = Statements::of::<P>(sqlite::generation::<P>(connection)?, Dialect::Sqlite);
+                    let statements =
+                        Statements::of::<P>(sqlite::generation::<P>(connection)?, Dialect::Sqlite);
                     sqlite::by_key::<P>(connection, &statements, &keys)
                 });
                 Ok(rows.await?)
@@ -201,7 +247,13 @@ impl Reader {
             Backend::Postgres(_) => {
                 let keys: Vec<String> = keys.into_iter().collect();
                 let key = P::COLUMNS.first().map_or("", |column| column.name);
-                let rows = self.select_postgres::<P>(&format!("t.{key} = ANY($2)"), "", &[(&keys, Type::TEXT_ARRAY)]).await?;
+                let rows = self
+                    .select_postgres::<P>(
+                        &format!("t.{key} = ANY($2)"),
+                        "",
+                        &[(&keys, Type::TEXT_ARRAY)],
+                    )
+                    .await?;
                 Ok(postgres::keyed::<P>(rows))
             }
         }
@@ -210,13 +262,23 @@ impl Reader {
     async fn select<P: Projection>(&self, condition: Condition) -> Result<Vec<P::Row>, QueryError> {
         match &self.backend {
             Backend::Sqlite(database) => {
-                let rows = database.read(move |connection| sqlite::select::<P>(connection, &format!("WHERE {}", condition.sql), &condition.parameters));
+                let rows = database.read(move |connection| {
+                    sqlite::select::<P>(
+                        connection,
+                        &format!("WHERE {}", condition.sql),
+                        &condition.parameters,
+                    )
+                });
                 Ok(rows.await?)
             }
             Backend::Postgres(_) => {
                 let numbered = condition.numbered();
                 let (filter, order) = split_order(&numbered);
-                let parameters: Vec<_> = condition.parameters.iter().map(postgres::parameter).collect();
+                let parameters: Vec<_> = condition
+                    .parameters
+                    .iter()
+                    .map(postgres::parameter)
+                    .collect();
                 self.select_postgres::<P>(filter, order, &parameters).await
             }
         }
@@ -228,13 +290,17 @@ impl Reader {
         order: &str,
         parameters: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)],
     ) -> Result<Vec<P::Row>, QueryError> {
-        let Backend::Postgres(database) = &self.backend else { return Ok(Vec::new()) };
+        let Backend::Postgres(database) = &self.backend else {
+            return Ok(Vec::new());
+        };
         let client = database.client().await?;
         loop {
             let guess = self.generation.load(Ordering::Relaxed);
             match postgres::select::<P>(&client, guess, condition, order, parameters).await {
                 Ok(Selected::Rows(rows)) => return Ok(rows),
-                Ok(Selected::Moved(generation)) => self.generation.store(generation, Ordering::Relaxed),
+                Ok(Selected::Moved(generation)) => {
+                    self.generation.store(generation, Ordering::Relaxed)
+                }
                 Err(error) => return Err(QueryError::of::<P>(error)),
             }
         }
@@ -243,7 +309,10 @@ impl Reader {
 
 /// The filter of a condition, and what follows it.
 fn split_order(condition: &str) -> (&str, &str) {
-    let end = condition.find(" ORDER BY").or_else(|| condition.find(" LIMIT")).unwrap_or(condition.len());
+    let end = condition
+        .find(" ORDER BY")
+        .or_else(|| condition.find(" LIMIT"))
+        .unwrap_or(condition.len());
     condition.split_at(end)
 }
 

@@ -26,19 +26,28 @@ impl Column {
     /// A text column.
     #[must_use]
     pub const fn text(name: &'static str) -> Self {
-        Self { name, kind: Kind::Text }
+        Self {
+            name,
+            kind: Kind::Text,
+        }
     }
 
     /// An integer column.
     #[must_use]
     pub const fn integer(name: &'static str) -> Self {
-        Self { name, kind: Kind::Integer }
+        Self {
+            name,
+            kind: Kind::Integer,
+        }
     }
 
     /// A column of bytes.
     #[must_use]
     pub const fn bytes(name: &'static str) -> Self {
-        Self { name, kind: Kind::Bytes }
+        Self {
+            name,
+            kind: Kind::Bytes,
+        }
     }
 }
 
@@ -164,7 +173,11 @@ pub(crate) fn table_name<P: Projection>(generation: i64) -> String {
 
 /// The columns, comma-separated.
 pub(crate) fn column_list<P: Projection>(prefix: &str) -> String {
-    P::COLUMNS.iter().map(|column| format!("{prefix}{}", column.name)).collect::<Vec<_>>().join(", ")
+    P::COLUMNS
+        .iter()
+        .map(|column| format!("{prefix}{}", column.name))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 impl Statements {
@@ -172,7 +185,12 @@ impl Statements {
         let table = table_name::<P>(generation);
         let columns = column_list::<P>("");
         let key = P::COLUMNS.first().map_or("", |column| column.name);
-        let updates = P::COLUMNS.iter().skip(1).map(|column| format!("{0} = excluded.{0}", column.name)).collect::<Vec<_>>().join(", ");
+        let updates = P::COLUMNS
+            .iter()
+            .skip(1)
+            .map(|column| format!("{0} = excluded.{0}", column.name))
+            .collect::<Vec<_>>()
+            .join(", ");
         let source = match dialect {
             Dialect::Sqlite => format!("VALUES ({})", vec!["?"; P::COLUMNS.len()].join(", ")),
             Dialect::Postgres => format!("SELECT * FROM unnest({})", unnest_parameters::<P>()),
@@ -181,7 +199,9 @@ impl Statements {
             create: create::<P>(generation, dialect),
             drop: format!("DROP TABLE IF EXISTS {table}"),
             select: format!("SELECT {columns} FROM {table}"),
-            upsert: format!("INSERT INTO {table} ({columns}) {source} ON CONFLICT ({key}) DO UPDATE SET {updates}"),
+            upsert: format!(
+                "INSERT INTO {table} ({columns}) {source} ON CONFLICT ({key}) DO UPDATE SET {updates}"
+            ),
             delete: match dialect {
                 Dialect::Sqlite => format!("DELETE FROM {table} WHERE {key} = ?1"),
                 Dialect::Postgres => format!("DELETE FROM {table} WHERE {key} = ANY($1::text[])"),
@@ -194,25 +214,41 @@ fn unnest_parameters<P: Projection>() -> String {
     P::COLUMNS
         .iter()
         .enumerate()
-        .map(|(index, column)| format!("${}::{}[]", index + 1, type_name(column.kind, Dialect::Postgres)))
+        .map(|(index, column)| {
+            format!(
+                "${}::{}[]",
+                index + 1,
+                type_name(column.kind, Dialect::Postgres)
+            )
+        })
         .collect::<Vec<_>>()
         .join(", ")
 }
 
 fn create<P: Projection>(generation: i64, dialect: Dialect) -> String {
     let table = table_name::<P>(generation);
-    let mut sql = format!("CREATE TABLE IF NOT EXISTS {table} (");
-    for (index, column) in P::COLUMNS.iter().enumerate() {
-        let separator = if index == 0 { "" } else { ", " };
-        let key = if index == 0 { " PRIMARY KEY NOT NULL" } else { "" };
-        let kind = type_name(column.kind, dialect);
-        sql.push_str(&format!("{separator}{} {kind}{key}", column.name));
-    }
-    sql.push_str(if dialect == Dialect::Sqlite { ") STRICT, WITHOUT ROWID;" } else { ");" });
-    for (index, columns) in P::INDEXES.iter().enumerate() {
-        sql.push_str(&format!(" CREATE INDEX IF NOT EXISTS {table}_i{index} ON {table} ({columns});"));
-    }
-    sql
+    let column = |(index, column): (usize, &Column)| {
+        let key = if index == 0 {
+            " PRIMARY KEY NOT NULL"
+        } else {
+            ""
+        };
+        format!("{} {}{key}", column.name, type_name(column.kind, dialect))
+    };
+    let columns: Vec<String> = P::COLUMNS.iter().enumerate().map(column).collect();
+    let options = if dialect == Dialect::Sqlite {
+        " STRICT, WITHOUT ROWID"
+    } else {
+        ""
+    };
+    let index = |(index, columns): (usize, &&str)| {
+        format!("CREATE INDEX IF NOT EXISTS {table}_i{index} ON {table} ({columns});")
+    };
+    let indexes: String = P::INDEXES.iter().enumerate().map(index).collect();
+    format!(
+        "CREATE TABLE IF NOT EXISTS {table} ({}){options};{indexes}",
+        columns.join(", ")
+    )
 }
 
 fn type_name(kind: Kind, dialect: Dialect) -> &'static str {
