@@ -299,7 +299,7 @@ impl Reader {
             match postgres::select::<P>(&client, guess, condition, order, parameters).await {
                 Ok(Selected::Rows(rows)) => return Ok(rows),
                 Ok(Selected::Moved(generation)) => {
-                    self.generation.store(generation, Ordering::Relaxed)
+                    self.generation.store(generation, Ordering::Relaxed);
                 }
                 Err(error) => return Err(QueryError::of::<P>(error)),
             }

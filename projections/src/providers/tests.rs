@@ -48,12 +48,12 @@ fn sealed(version: u32) -> SealedRef {
     }
 }
 
-fn field(version: u32, position: u64) -> Option<SealedField> {
-    Some(SealedField {
+fn field(version: u32, position: u64) -> SealedField {
+    SealedField {
         sealed: sealed(version),
         position,
         blob: Some(position.to_be_bytes().to_vec()),
-    })
+    }
 }
 
 fn profile(name: &str) -> ProviderProfile {
@@ -132,7 +132,7 @@ fn a_deleted_provider_keeps_its_settings_and_secrets() {
     let row = full_history().pop().unwrap();
     assert!(!row.is_registered());
     assert_eq!(row.state.profile.name, "Other");
-    assert_eq!(row.secret, field(3, 5));
+    assert_eq!(row.secret, Some(field(3, 5)));
 }
 
 #[test]
@@ -140,12 +140,12 @@ fn the_newest_secrets_are_kept_with_their_position() {
     let secrets: Vec<Option<SealedField>> =
         full_history().into_iter().map(|row| row.secret).collect();
     let expected = [
-        field(1, 1),
-        field(1, 1),
-        field(2, 3),
+        Some(field(1, 1)),
+        Some(field(1, 1)),
+        Some(field(2, 3)),
         None,
-        field(3, 5),
-        field(3, 5),
+        Some(field(3, 5)),
+        Some(field(3, 5)),
     ];
     assert_eq!(secrets, expected);
     assert_eq!(rows(&[registered(None)])[0].secret, None);
