@@ -136,8 +136,8 @@ fn a_named_file_that_is_absent_is_an_error_naming_it() {
     };
     let error = ServerKeys::load(&settings.validate().unwrap()).unwrap_err();
     assert_eq!(
-        error.to_string(),
-        format!("{}: there is no such file", path.display())
+        format!("{:#}", anyhow::Error::new(error)),
+        format!("API_KEY_FILE: {}: there is no such file", path.display())
     );
 }
 
