@@ -42,10 +42,8 @@ impl fmt::Display for Rebuilt {
             rows,
             differences,
         } = self;
-        write!(
-            f,
-            "generation {generation} serves, {rows} rows from {events} events; "
-        )?;
+        let (rows, events) = (counted(*rows, "row"), counted(*events, "event"));
+        write!(f, "generation {generation} serves, {rows} from {events}; ")?;
         match differences {
             0 => f.write_str("the old rows were what the log says"),
             1 => f.write_str("1 old row was not what the log says and is repaired"),
@@ -109,9 +107,21 @@ fn told(rebuild: &Rebuild) -> String {
             differences,
             ..
         } => {
-            format!("done, {rows} rows from {events} events, {differences} differences")
+            let (rows, events) = (counted(*rows, "row"), counted(*events, "event"));
+            format!(
+                "done, {rows} from {events}, {}",
+                counted(*differences, "difference")
+            )
         }
         Rebuild::Failed { message } => format!("failed: {message}"),
+    }
+}
+
+/// As in `1 row` and `2 rows`.
+fn counted(count: u64, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        many => format!("{many} {thing}s"),
     }
 }
 
