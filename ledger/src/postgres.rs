@@ -1,7 +1,7 @@
 //! The log on a PostgreSQL server: for production, and for more than one node.
 //!
-//! Each node has one session that writes ([`batcher`]), one that listens for the other nodes
-//! ([`listener`]), a pool for everything that reads ([`PostgresDatabase::client`]) and a small one
+//! Each node has one session that writes (`batcher`), one that listens for the other nodes
+//! (`listener`), a pool for everything that reads ([`PostgresDatabase::client`]) and a small one
 //! of the driver that the loading crates need. An advisory lock ([`HEAD_LOCK`]) orders the writers
 //! of all nodes; whoever holds it alone moves the end of the log.
 
