@@ -14,7 +14,7 @@ mod validate;
 pub use command::{ProviderCommand, SecretChange};
 pub use error::{InvalidProfile, ProviderError};
 pub use event::{EVENT_TYPES, ProviderEvent};
-pub use profile::{AuthType, ProviderProfile};
+pub use profile::{AuthType, NAMED_PARAMS, ProviderProfile};
 pub(crate) use secrets::is_secret;
 pub use secrets::{MASK, ProviderSecrets, SECRET_PARAMS, carry_over, merge_secrets, split_secrets};
 pub use state::{Provider, Status};

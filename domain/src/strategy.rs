@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::provider::{AuthType, ProviderProfile, is_secret};
+use crate::provider::{AuthType, NAMED_PARAMS, ProviderProfile, is_secret};
 
 /// How an agent puts a credential into a request, as it is served beside the credential.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,22 +18,6 @@ pub struct Strategy {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, String>,
 }
-
-/// Members of `params` that say something else than how a credential is used.
-const NOT_CONFIGURATION: &[&str] = &[
-    "auth_strategy",
-    "credential_schema",
-    "error_in_200",
-    "id_token_as_access_token",
-    "refresh_reuse_grace_seconds",
-    "refresh_rotation",
-    "revocation_endpoint",
-    "scope_separator",
-    "skip_scope_on_auth",
-    "skip_scope_on_exchange",
-    "token_request_format",
-    "validation",
-];
 
 /// What `auth_header` holds when it says how an OAuth client authenticates, and names no header.
 const OAUTH_METHODS: &[&str] = &[
@@ -99,13 +83,15 @@ fn own_strategy(profile: &ProviderProfile) -> Option<Strategy> {
 fn scalars(params: &Map<String, Value>) -> BTreeMap<String, String> {
     let settings = params
         .iter()
-        .filter(|(name, _)| !NOT_CONFIGURATION.contains(&name.as_str()) && !is_secret(name));
+        .filter(|(name, _)| !NAMED_PARAMS.contains(&name.as_str()) && !is_secret(name));
     settings
         .filter_map(|(name, value)| Some((name.clone(), scalar(value)?)))
         .collect()
 }
 
-fn scalar(value: &Value) -> Option<String> {
+/// A scalar as the text it is sent and served as; none for what nests, and for null.
+#[must_use]
+pub fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -270,7 +256,7 @@ fn placeholders(profile: &ProviderProfile) -> BTreeSet<&str> {
     let settings = profile
         .params
         .iter()
-        .filter(|(name, _)| !NOT_CONFIGURATION.contains(&name.as_str()));
+        .filter(|(name, _)| !NAMED_PARAMS.contains(&name.as_str()));
     let templates = endpoints.chain(settings.filter_map(|(_, value)| value.as_str()));
     let openings = templates.flat_map(|template| template.split('{').skip(1));
     openings

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use nexus_domain::credential::{Credential, OAuth2Credential, StaticCredential};
-use nexus_domain::strategy::Strategy;
+use nexus_domain::strategy::{Strategy, scalar};
 use nexus_domain::time::Timestamp;
 use nexus_projections::ConnectionRow;
 use serde_json::{Map, Value, json};
@@ -72,15 +72,10 @@ impl TokenPayload {
 
     /// Scalars are served as strings; what nests is left out, because clients read a map of strings.
     fn fields(credential: &StaticCredential, body: &mut Map<String, Value>) {
-        let mut credentials = BTreeMap::new();
-        for (name, value) in credential.fields.expose() {
-            match value {
-                Value::String(text) => credentials.insert(name.clone(), text.clone()),
-                Value::Number(number) => credentials.insert(name.clone(), number.to_string()),
-                Value::Bool(flag) => credentials.insert(name.clone(), flag.to_string()),
-                Value::Null | Value::Array(_) | Value::Object(_) => None,
-            };
-        }
+        let fields = credential.fields.expose().iter();
+        let credentials: BTreeMap<&String, String> = fields
+            .filter_map(|(name, value)| Some((name, scalar(value)?)))
+            .collect();
         body.insert("credentials".into(), json!(credentials));
         body.insert("scope".into(), "".into());
     }

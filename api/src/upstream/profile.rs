@@ -3,30 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use nexus_domain::provider::{ProviderProfile, ProviderSecrets, SECRET_PARAMS};
+use nexus_domain::provider::{NAMED_PARAMS, ProviderProfile, ProviderSecrets, SECRET_PARAMS};
 use nexus_domain::secret::Secret;
+use nexus_domain::strategy::scalar;
 use serde_json::{Map, Value};
 use url::Url;
 
 use super::Upstream;
 use super::discovery::Discovered;
 use super::error::UpstreamError;
-
-/// Members of `params` that configure the vault; every other scalar is an authorization parameter.
-const NAMED_PARAMS: [&str; 12] = [
-    "auth_strategy",
-    "credential_schema",
-    "error_in_200",
-    "id_token_as_access_token",
-    "refresh_reuse_grace_seconds",
-    "refresh_rotation",
-    "revocation_endpoint",
-    "scope_separator",
-    "skip_scope_on_auth",
-    "skip_scope_on_exchange",
-    "token_request_format",
-    "validation",
-];
 
 /// Parameters that belong to the flow itself; no setting may speak for them.
 const FLOW_PARAMS: [&str; 11] = [
@@ -209,15 +194,6 @@ fn extra_params(params: &Map<String, Value>) -> Vec<(String, String)> {
     extra
         .filter_map(|(name, value)| Some((name.clone(), scalar(value)?)))
         .collect()
-}
-
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
 }
 
 /// One resource or several.

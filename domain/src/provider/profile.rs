@@ -6,6 +6,23 @@ use url::Url;
 
 use crate::connection::Rotation;
 
+/// Members of `params` that configure the vault. Every other one is an authorization parameter
+/// (`oauth2`) or configures the strategy (static types).
+pub const NAMED_PARAMS: &[&str] = &[
+    "auth_strategy",
+    "credential_schema",
+    "error_in_200",
+    "id_token_as_access_token",
+    "refresh_reuse_grace_seconds",
+    "refresh_rotation",
+    "revocation_endpoint",
+    "scope_separator",
+    "skip_scope_on_auth",
+    "skip_scope_on_exchange",
+    "token_request_format",
+    "validation",
+];
+
 /// How a provider's accounts are authenticated.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
