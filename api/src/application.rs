@@ -24,6 +24,7 @@ pub mod expire_connections;
 pub mod keyring;
 pub mod manage_providers;
 pub mod read_token;
+mod record_credential;
 pub mod refresh_connection;
 pub mod token;
 

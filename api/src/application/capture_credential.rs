@@ -1,19 +1,17 @@
 //! Static credentials: what the user has to fill in, and filling it in.
 
-use nexus_domain::connection::{Connection, ConnectionCommand, ConsentKind, Status};
+use std::time::Duration;
+
+use nexus_domain::connection::{ConnectionCommand, ConsentKind, Status};
 use nexus_domain::credential::{Credential, StaticCredential};
 use nexus_domain::metadata::Metadata;
-use nexus_domain::sealing::Purpose;
 use nexus_domain::secret::SecretMap;
 use nexus_domain::strategy::default_credential_schema;
-use nexus_domain::stream::StreamKey;
-use nexus_ledger::Context;
 use nexus_projections::ConnectionRow;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::complete_consent::{CallbackError, refused};
-use super::keyring::seal_secret;
+use super::complete_consent::{CallbackError, unrecorded};
 use super::{Application, Fault};
 use crate::keys::{StateKey, StateToken};
 use crate::return_url::with_params;
@@ -106,47 +104,22 @@ impl Application {
         fields: Map<String, Value>,
         metadata: Metadata,
     ) -> Result<(), CaptureError> {
-        let stream = StreamKey::new("connection", row.reference.as_str());
-        let key_id = row
-            .id
-            .as_ref()
-            .map(|field| field.sealed.key_id)
-            .ok_or(CallbackError::InvalidState)?;
-        let key = self
-            .keyring
-            .key(key_id)
-            .await
-            .map_err(|error| Fault::Internal(error.to_string()))?;
-        let plaintext = Credential::Static(StaticCredential {
-            fields: SecretMap::new(fields),
-        })
-        .to_plaintext();
-        let version = row.state.credential_version + 1;
-        let (credential, blob) = seal_secret(
-            &key,
-            key_id,
-            &stream,
-            Purpose::Credential,
-            version,
-            &plaintext,
-        )?;
         let provider = self.provider_of(row).await?;
-        let command = ConnectionCommand::CaptureCredential {
-            state_digest: StateKey::digest(state.as_str()),
-            now: self.ledger.now(),
-            credential,
-            provider_epoch: provider.state.epoch,
-        };
-        let context = Context {
-            metadata,
-            blobs: vec![blob],
-            ..Context::default()
-        };
-        self.ledger
-            .execute::<Connection>(&row.reference, command, context)
-            .await
-            .map_err(refused)?;
-        Ok(())
+        let credential = Credential::Static(StaticCredential {
+            fields: SecretMap::new(fields),
+        });
+        // The user is waiting and can send the form again.
+        let patience = Duration::ZERO;
+        let recorded =
+            self.record_credential(row, &credential, &metadata, patience, |credential| {
+                ConnectionCommand::CaptureCredential {
+                    state_digest: StateKey::digest(state.as_str()),
+                    now: self.ledger.now(),
+                    credential,
+                    provider_epoch: provider.state.epoch,
+                }
+            });
+        Ok(recorded.await.map_err(unrecorded)?)
     }
 
     /// The pending static consent that a state names.

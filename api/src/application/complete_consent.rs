@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::connect::fault_of;
-use super::keyring::{OpenError, seal_secret};
-use super::refresh_connection::RECORD_FOR;
+use super::keyring::OpenError;
+use super::record_credential::{RECORD_FOR, RecordError};
 use super::{Application, Fault};
 use crate::keys::{StateKey, StateToken};
 use crate::return_url::with_params;
@@ -198,7 +198,7 @@ impl Application {
         };
         Ok(
             match self
-                .record_credential(row, &provider, state, answer, claims, metadata)
+                .record_consent(row, &provider, state, answer, claims, metadata)
                 .await?
             {
                 Ok(()) => Ok((
@@ -300,7 +300,7 @@ impl Application {
         }
     }
 
-    async fn record_credential(
+    async fn record_consent(
         &self,
         row: &ConnectionRow,
         provider: &ProviderRow,
@@ -328,61 +328,26 @@ impl Application {
         };
         let scopes = credential.scope.clone();
         let (expires_at, refreshable) = (credential.expires_at, credential.refresh_token.is_some());
-        let plaintext = Credential::OAuth2(credential).to_plaintext();
-        let stream = StreamKey::new("connection", row.reference.as_str());
-        let key_id = row
-            .id
-            .as_ref()
-            .map(|field| field.sealed.key_id)
-            .ok_or(CallbackError::InvalidState)?;
-        let key = self
-            .keyring
-            .key(key_id)
-            .await
-            .map_err(|error| Fault::Internal(error.to_string()))?;
-        let mut version = row.state.credential_version + 1;
-        let give_up = Instant::now() + RECORD_FOR;
-        loop {
-            let (credential, blob) = seal_secret(
-                &key,
-                key_id,
-                &stream,
-                Purpose::Credential,
-                version,
-                &plaintext,
-            )?;
-            let command = ConnectionCommand::CompleteConsent {
-                state_digest: StateKey::digest(state.as_str()),
-                credential,
-                scopes: scopes.clone(),
-                expires_at,
-                account: claims.as_ref().map(account),
-                refreshable,
-                provider_epoch: provider.state.epoch,
-            };
-            let context = Context {
-                metadata: metadata.clone(),
-                blobs: vec![blob],
-                ..Context::default()
-            };
-            match self
-                .ledger
-                .execute::<Connection>(&row.reference, command, context)
-                .await
-            {
-                Ok(_) => return Ok(Ok(())),
-                Err(ExecuteError::Decision(ConnectionError::StaleVersion { expected })) => {
-                    version = expected;
+        let credential = Credential::OAuth2(credential);
+        let recorded =
+            self.record_credential(row, &credential, metadata, RECORD_FOR, |credential| {
+                ConnectionCommand::CompleteConsent {
+                    state_digest: StateKey::digest(state.as_str()),
+                    credential,
+                    scopes: scopes.clone(),
+                    expires_at,
+                    account: claims.as_ref().map(account),
+                    refreshable,
+                    provider_epoch: provider.state.epoch,
                 }
-                Err(ExecuteError::Decision(ConnectionError::AccountMismatch)) => {
-                    return Ok(Err(Failed::new(
-                        FailureReason::AccountMismatch,
-                        "account_mismatch",
-                    )));
-                }
-                Err(error @ ExecuteError::Decision(_)) => return Err(refused(error)),
-                Err(error) => self.pause_or_give_up(error, give_up).await?,
-            }
+            });
+        match recorded.await {
+            Ok(()) => Ok(Ok(())),
+            Err(RecordError::Refused(ConnectionError::AccountMismatch)) => Ok(Err(Failed::new(
+                FailureReason::AccountMismatch,
+                "account_mismatch",
+            ))),
+            Err(error) => Err(unrecorded(error)),
         }
     }
 
@@ -474,5 +439,13 @@ pub(super) fn refused(error: ExecuteError<ConnectionError>) -> CallbackError {
             | ConnectionError::Ended(_),
         ) => CallbackError::InvalidState,
         error => fault_of(error).into(),
+    }
+}
+
+/// Why the credential of a consent was not recorded, in the callback's terms.
+pub(super) fn unrecorded(error: RecordError) -> CallbackError {
+    match error {
+        RecordError::Refused(error) => refused(ExecuteError::Decision(error)),
+        RecordError::Fault(fault) => fault.into(),
     }
 }

@@ -8,6 +8,7 @@ use nexus_domain::reference::{ConnectionId, ConnectionReference, ProviderId};
 use nexus_domain::sealing::Purpose;
 use nexus_domain::strategy::{Strategy, strategy_of};
 use nexus_domain::stream::StreamKey;
+use nexus_domain::time::Timestamp;
 use nexus_ledger::{Append, AppendError, Context, Expected, Guard, IndexColumns, NewEvent};
 use nexus_projections::ConnectionRow;
 
@@ -58,19 +59,33 @@ impl Application {
         metadata: &Metadata,
     ) -> Result<TokenPayload, ReadTokenError> {
         let id = ConnectionId::parse(id).map_err(|_| ReadTokenError::NotFound)?;
-        self.refresh_when_due(&id, metadata).await?;
-        self.hand_out(&id, door, metadata).await
+        let row = self.serving_row(&id).await?;
+        let row = match self.due(&row) {
+            // The guard on the read says whether the row is still the newest.
+            None => Some(row),
+            Some(expires_at) => {
+                self.refresh_when_due(&id, &row, expires_at, metadata)
+                    .await?;
+                None
+            }
+        };
+        self.hand_out(&id, row, door, metadata).await
     }
 
-    /// Hands out the newest credential of a connection as it is.
+    /// Hands out the newest credential of a connection as it is; `known` is its row, when that was
+    /// just read.
     pub(super) async fn hand_out(
         &self,
         id: &ConnectionId,
+        mut known: Option<ConnectionRow>,
         door: &str,
         metadata: &Metadata,
     ) -> Result<TokenPayload, ReadTokenError> {
         for _ in 0..ATTEMPTS {
-            let row = self.serving_row(id).await?;
+            let row = match known.take() {
+                Some(row) => row,
+                None => self.serving_row(id).await?,
+            };
             let credential = self.open_credential(&row).await?;
             let strategy = self.strategy(&row).await?;
             match self.record_read(&row, door, metadata).await {
@@ -118,24 +133,20 @@ impl Application {
     async fn refresh_when_due(
         &self,
         id: &ConnectionId,
+        row: &ConnectionRow,
+        expires_at: Timestamp,
         metadata: &Metadata,
     ) -> Result<(), ReadTokenError> {
-        let row = self.serving_row(id).await?;
-        let Some(credential) = row.state.credential.as_ref() else {
-            return Ok(());
-        };
-        let now = self.ledger.now();
-        let Some(expires_at) = credential
-            .expires_at
-            .filter(|expires_at| *expires_at <= now.plus(self.policy.refresh_skew))
-        else {
-            return Ok(());
-        };
-        let alive = expires_at > now;
-        match (credential.refreshable, alive) {
-            (true, _) => self.refresh_or_serve(id, &row, alive, metadata).await,
+        let refreshable = row
+            .state
+            .credential
+            .as_ref()
+            .is_some_and(|credential| credential.refreshable);
+        let alive = expires_at > self.ledger.now();
+        match (refreshable, alive) {
+            (true, _) => self.refresh_or_serve(id, row, alive, metadata).await,
             (false, true) => Ok(()),
-            (false, false) => self.require_attention(&row, metadata).await,
+            (false, false) => self.require_attention(row, metadata).await,
         }
     }
 

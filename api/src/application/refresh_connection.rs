@@ -10,25 +10,20 @@ use nexus_domain::connection::{
 use nexus_domain::credential::{Credential, OAuth2Credential};
 use nexus_domain::metadata::Metadata;
 use nexus_domain::reference::ConnectionId;
-use nexus_domain::sealing::Purpose;
 use nexus_domain::secret::Secret;
-use nexus_domain::stream::StreamKey;
+use nexus_domain::time::Timestamp;
 use nexus_ledger::{AppendError, Context, ExecuteError, RecordedEvent};
 use nexus_projections::{ConnectionRow, ProviderRow};
 use tokio::time::Instant;
 
 use super::connect::fault_of;
-use super::keyring::seal_secret;
+use super::record_credential::{RECORD_FOR, RecordError, pause_or_give_up};
 use super::token::TokenPayload;
 use super::{Application, Fault};
 use crate::upstream::{CallFailure, TokenAnswer};
 
 /// How often a claim starts again because the connection moved under it.
 const ATTEMPTS: usize = 8;
-/// How long an answer that cannot be recorded is held and tried again.
-pub(super) const RECORD_FOR: Duration = Duration::from_mins(10);
-/// Between two tries.
-const RECORD_EVERY: Duration = Duration::from_millis(200);
 /// How often a waiter looks unasked.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -100,7 +95,7 @@ impl Application {
     ) -> Result<TokenPayload, RefreshTokenError> {
         let id = ConnectionId::parse(id).map_err(|_| RefreshError::NotFound)?;
         self.refresh(&id, Refresh::Forced, metadata).await?;
-        Ok(self.hand_out(&id, door, metadata).await?)
+        Ok(self.hand_out(&id, None, door, metadata).await?)
     }
 
     /// Refreshes, or waits for the refresh that is under way.
@@ -115,7 +110,7 @@ impl Application {
             // The call's time limit begins before the claim: a slow claim leaves less of it.
             let began = Instant::now();
             let row = self.refreshable_row(&reference).await?;
-            if mode == Refresh::Due && !self.is_due(&row) {
+            if mode == Refresh::Due && self.due(&row).is_none() {
                 return Ok(());
             }
             let provider = self.provider_of(&row).await?;
@@ -161,15 +156,10 @@ impl Application {
         }
     }
 
-    fn is_due(&self, row: &ConnectionRow) -> bool {
-        let expires_at = row
-            .state
-            .credential
-            .as_ref()
-            .and_then(|credential| credential.expires_at);
-        expires_at.is_some_and(|expires_at| {
-            expires_at <= self.ledger.now().plus(self.policy.refresh_skew)
-        })
+    /// When the access token ends, if it has ended or is about to.
+    pub(super) fn due(&self, row: &ConnectionRow) -> Option<Timestamp> {
+        let expires_at = row.state.credential.as_ref()?.expires_at?;
+        (expires_at <= self.ledger.now().plus(self.policy.refresh_skew)).then_some(expires_at)
     }
 
     /// Claims the right to redeem the refresh token of exactly the credential in `row`.
@@ -292,7 +282,7 @@ impl Application {
         Ok((old, answer))
     }
 
-    /// Records a new credential; it is sealed anew when another version came first.
+    /// Records a new credential.
     async fn record_success(
         &self,
         row: &ConnectionRow,
@@ -307,55 +297,24 @@ impl Application {
         let credential = self.refreshed(old, answer);
         let scopes = credential.scope.clone();
         let expires_at = credential.expires_at;
-        let plaintext = Credential::OAuth2(credential).to_plaintext();
-        let stream = StreamKey::new("connection", row.reference.as_str());
-        let Some(key_id) = row.credential.as_ref().map(|field| field.sealed.key_id) else {
-            return Err(
-                Fault::Internal("an active connection has no credential".to_owned()).into(),
-            );
-        };
-        let mut version = row.state.credential_version + 1;
-        let give_up = Instant::now() + RECORD_FOR;
-        loop {
-            let key = self
-                .keyring
-                .key(key_id)
-                .await
-                .map_err(|error| Fault::Internal(error.to_string()))?;
-            let (sealed, blob) = seal_secret(
-                &key,
-                key_id,
-                &stream,
-                Purpose::Credential,
-                version,
-                &plaintext,
-            )?;
-            let command = ConnectionCommand::RecordRefresh {
-                attempt,
-                credential: sealed,
-                scopes: scopes.clone(),
-                expires_at,
-                rotated,
-            };
-            let context = Context {
-                metadata: metadata.clone(),
-                blobs: vec![blob],
-                ..Context::default()
-            };
-            match self
-                .ledger
-                .execute::<Connection>(&row.reference, command, context)
-                .await
-            {
-                Ok(_) => return Ok(()),
-                Err(ExecuteError::Decision(ConnectionError::StaleVersion { expected })) => {
-                    version = expected;
+        let credential = Credential::OAuth2(credential);
+        let recorded =
+            self.record_credential(row, &credential, metadata, RECORD_FOR, |credential| {
+                ConnectionCommand::RecordRefresh {
+                    attempt,
+                    credential,
+                    scopes: scopes.clone(),
+                    expires_at,
+                    rotated,
                 }
-                Err(ExecuteError::Decision(ConnectionError::Ended(status))) => {
-                    return Err(RefreshError::NotActive(status.as_str()));
-                }
-                Err(error) => self.pause_or_give_up(error, give_up).await?,
+            });
+        match recorded.await {
+            Ok(()) => Ok(()),
+            Err(RecordError::Refused(ConnectionError::Ended(status))) => {
+                Err(RefreshError::NotActive(status.as_str()))
             }
+            Err(RecordError::Refused(error)) => Err(Fault::Internal(error.to_string()).into()),
+            Err(RecordError::Fault(fault)) => Err(fault.into()),
         }
     }
 
@@ -400,27 +359,8 @@ impl Application {
                         retry_after,
                     });
                 }
-                Err(error) => self.pause_or_give_up(error, give_up).await?,
+                Err(error) => pause_or_give_up(fault_of(error), give_up).await?,
             }
-        }
-    }
-
-    /// An answer is not thrown away because the database is: it is recorded when that is back.
-    pub(super) async fn pause_or_give_up(
-        &self,
-        error: ExecuteError<ConnectionError>,
-        give_up: Instant,
-    ) -> Result<(), Fault> {
-        let fault = fault_of(error);
-        match fault {
-            Fault::Overloaded | Fault::Database(_) | Fault::Conflict
-                if Instant::now() < give_up =>
-            {
-                tracing::warn!(%fault, "a provider's answer cannot be recorded yet");
-                tokio::time::sleep(RECORD_EVERY).await;
-                Ok(())
-            }
-            fault => Err(fault),
         }
     }
 

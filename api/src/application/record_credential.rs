@@ -1,0 +1,101 @@
+//! Records a credential: sealed as the connection's next version, durable before anyone sees it.
+
+use std::time::Duration;
+
+use nexus_domain::connection::{Connection, ConnectionCommand, ConnectionError};
+use nexus_domain::credential::Credential;
+use nexus_domain::metadata::Metadata;
+use nexus_domain::sealing::{Purpose, SealedRef};
+use nexus_domain::stream::StreamKey;
+use nexus_ledger::{Context, ExecuteError};
+use nexus_projections::ConnectionRow;
+use tokio::time::Instant;
+
+use super::connect::fault_of;
+use super::keyring::{OpenError, seal_secret};
+use super::{Application, Fault};
+
+/// How long an answer that cannot be recorded is held and tried again.
+pub(super) const RECORD_FOR: Duration = Duration::from_mins(10);
+/// Between two tries.
+const RECORD_EVERY: Duration = Duration::from_millis(200);
+
+/// Why a credential was not recorded.
+pub(super) enum RecordError {
+    /// The connection refused it.
+    Refused(ConnectionError),
+    /// Something else went wrong.
+    Fault(Fault),
+}
+
+impl Application {
+    /// Seals `credential` and has the connection decide the `command` made of it, trying for
+    /// `patience`; it is sealed anew when another version came first.
+    pub(super) async fn record_credential(
+        &self,
+        row: &ConnectionRow,
+        credential: &Credential,
+        metadata: &Metadata,
+        patience: Duration,
+        command: impl Fn(SealedRef) -> ConnectionCommand + Send + Sync,
+    ) -> Result<(), RecordError> {
+        let missing = || Fault::Internal(format!("connection {} has no data key", row.reference));
+        let key_id = row.id.as_ref().map(|field| field.sealed.key_id);
+        let key_id = key_id.ok_or_else(|| RecordError::Fault(missing()))?;
+        let stream = StreamKey::new("connection", row.reference.as_str());
+        let plaintext = credential.to_plaintext();
+        let mut version = row.state.credential_version + 1;
+        let give_up = Instant::now() + patience;
+        loop {
+            let key = match self.keyring.key(key_id).await {
+                Ok(key) => key,
+                Err(OpenError::Fault(fault)) => {
+                    pause_or_give_up(fault, give_up)
+                        .await
+                        .map_err(RecordError::Fault)?;
+                    continue;
+                }
+                Err(error) => return Err(RecordError::Fault(Fault::Internal(error.to_string()))),
+            };
+            let (sealed, blob) = seal_secret(
+                &key,
+                key_id,
+                &stream,
+                Purpose::Credential,
+                version,
+                &plaintext,
+            )
+            .map_err(RecordError::Fault)?;
+            let context = Context {
+                metadata: metadata.clone(),
+                blobs: vec![blob],
+                ..Context::default()
+            };
+            let executed =
+                self.ledger
+                    .execute::<Connection>(&row.reference, command(sealed), context);
+            match executed.await {
+                Ok(_) => return Ok(()),
+                Err(ExecuteError::Decision(ConnectionError::StaleVersion { expected })) => {
+                    version = expected;
+                }
+                Err(ExecuteError::Decision(error)) => return Err(RecordError::Refused(error)),
+                Err(error) => pause_or_give_up(fault_of(error), give_up)
+                    .await
+                    .map_err(RecordError::Fault)?,
+            }
+        }
+    }
+}
+
+/// An answer is not thrown away because the database is: it is recorded when that is back.
+pub(super) async fn pause_or_give_up(fault: Fault, give_up: Instant) -> Result<(), Fault> {
+    match fault {
+        Fault::Overloaded | Fault::Database(_) | Fault::Conflict if Instant::now() < give_up => {
+            tracing::warn!(%fault, "an answer cannot be recorded yet");
+            tokio::time::sleep(RECORD_EVERY).await;
+            Ok(())
+        }
+        fault => Err(fault),
+    }
+}
