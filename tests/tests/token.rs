@@ -270,3 +270,40 @@ async fn a_deleted_providers_connections_go_on(database: Database) {
         .await
         .refused(404, "provider_not_found");
 }
+
+/// A database that takes every event but the record of a read.
+const REFUSE_READS: &str = "CREATE FUNCTION refuse_reads() RETURNS trigger LANGUAGE plpgsql AS \
+     $$ BEGIN RAISE EXCEPTION 'no reads'; END $$; \
+     CREATE TRIGGER refuse_reads BEFORE INSERT ON events FOR EACH ROW \
+     WHEN (NEW.event_type = 'credential.retrieved') EXECUTE FUNCTION refuse_reads()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_cannot_be_recorded_hands_out_nothing() {
+    let (nexus, provider) = started(Database::Postgres).await;
+    let connected = nexus.connect(&provider, "google").await;
+    nexus.database().execute(REFUSE_READS).await;
+    for answer in [
+        nexus.token(&connected.id).await,
+        nexus.refresh(&connected.id).await,
+    ] {
+        answer.refused(503, "audit_unavailable");
+        assert!(answer.header("retry-after").is_some());
+        assert!(!answer.text.contains("canary-"), "{}", answer.text);
+    }
+    assert_eq!(
+        reads(&nexus).await,
+        0,
+        "nothing was handed out, nothing recorded"
+    );
+    nexus
+        .database()
+        .execute("DROP TRIGGER refuse_reads ON events")
+        .await;
+    nexus.token(&connected.id).await.expect(200);
+    assert_eq!(reads(&nexus).await, 1);
+}
+
+async fn reads(nexus: &TestNexus) -> usize {
+    let retrieved = |entry: &&Value| entry["event_type"] == "credential.retrieved";
+    nexus.audit().await.iter().filter(retrieved).count()
+}
