@@ -24,6 +24,7 @@ pub mod expire_connections;
 pub mod keyring;
 pub mod manage_providers;
 pub mod read_token;
+pub mod recent;
 mod record_credential;
 pub mod refresh_connection;
 pub mod token;
@@ -42,6 +43,8 @@ pub struct Parts {
     pub reads: ReadStore,
     /// The client of OAuth and OpenID providers.
     pub upstream: Upstream,
+    /// Rows that were read a moment ago.
+    pub recent: recent::Recent,
     /// Seals and opens secrets.
     pub keyring: Keyring,
     /// Makes and checks one-time states.

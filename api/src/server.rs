@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use crate::application::recent::Recent;
 use crate::application::{Application, Keyring, Parts, Policy};
 use crate::config::{Config, DatabaseChoice};
 use crate::http::doors::{Doors, broker, gateway};
@@ -202,6 +203,7 @@ fn application(
     Ok(Application::new(Parts {
         ledger: ledger.clone(),
         reads: ReadStore::new(ledger.backend()),
+        recent: Recent::default(),
         upstream: Upstream::new(UpstreamConfig::new(
             config.upstreams.clone(),
             config.upstream_timeout,

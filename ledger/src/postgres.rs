@@ -32,7 +32,7 @@ use crate::clock::Clock;
 use crate::ledger::{OpenError, Projector};
 use crate::writer::{self, Message};
 
-pub use deadpool_postgres::Client;
+pub use deadpool_postgres::{Client, ClientWrapper as DedicatedClient};
 pub use options::PostgresOptions;
 pub use read::select_events;
 
@@ -120,6 +120,18 @@ impl PostgresDatabase {
             .get()
             .await
             .map_err(|error| ReadError::Unavailable(describe_pool(&error)))
+    }
+
+    /// A connection that is nobody else's and is never given back; `settings` are run on it first.
+    ///
+    /// # Errors
+    /// No connection was free or could be made in time.
+    pub async fn dedicated_client(&self, settings: &str) -> Result<DedicatedClient, ReadError> {
+        let client = Client::take(self.client().await?);
+        match client.batch_execute(settings).await {
+            Ok(()) => Ok(client),
+            Err(error) => Err(ReadError::Unavailable(describe(&error))),
+        }
     }
 
     async fn newest(&self) -> Result<read::Newest, OpenError> {

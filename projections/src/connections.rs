@@ -105,6 +105,10 @@ impl Projection for Connections {
         Ok(Some(row))
     }
 
+    fn row_key(row: &ConnectionRow) -> &str {
+        &row.reference
+    }
+
     fn to_values(row: &ConnectionRow) -> Vec<Value> {
         vec![
             row.reference.clone().into(),

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod connections;
 pub mod inline;
 mod log;
+mod lookup;
 mod postgres;
 pub mod projection;
 pub mod providers;

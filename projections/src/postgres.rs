@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nexus_ledger::postgres::DedicatedClient;
 use nexus_ledger::{ProjectError, RecordedEvent};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
 use crate::inline::{Changes, Unfoldable, fold, keys_of};
 use crate::projection::{FoldError, Projection};
-use crate::table::{Dialect, Kind, Statements, Value, column_list, table_name};
+use crate::table::{Columns, Dialect, Kind, Statements, Value, column_list, table_name};
 
 /// The generations last seen to serve, by read model: a guess that saves a round trip, checked
 /// by every statement that uses it.
@@ -17,8 +18,12 @@ use crate::table::{Dialect, Kind, Statements, Value, column_list, table_name};
 pub(crate) struct Generations(BTreeMap<&'static str, i64>);
 
 impl Generations {
-    fn guess<P: Projection>(&self) -> i64 {
+    pub(crate) fn guess<P: Projection>(&self) -> i64 {
         self.0.get(P::NAME).copied().unwrap_or(1)
+    }
+
+    pub(crate) fn observe<P: Projection>(&mut self, generation: i64) {
+        self.0.insert(P::NAME, generation);
     }
 }
 
@@ -55,7 +60,7 @@ pub(crate) async fn apply_inline<P: Projection>(
         // Under the head lock no rebuild can swap: the pointer that is read here holds until the commit.
         let current = generation::<P>(client).await?;
         if current != guess {
-            generations.0.insert(P::NAME, current);
+            generations.observe::<P>(current);
         }
         match by_key::<P>(client, current, &keys).await {
             Ok(Selected::Rows(rows)) => break rows,
@@ -117,14 +122,48 @@ pub(crate) async fn select<P: Projection>(
     order: &str,
     parameters: &[(&(dyn ToSql + Sync), Type)],
 ) -> Result<Selected<P::Row>, SelectError> {
-    let table = table_name::<P>(guess);
-    let columns = column_list::<P>("t.");
-    let sql = format!(
-        "SELECT p.generation, {columns} FROM projections p LEFT JOIN {table} t ON {condition} WHERE p.name = $1 {order}"
-    );
+    let sql = selection::<P>(guess, Columns::All, condition, order);
     let mut all: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&P::NAME, Type::TEXT)];
     all.extend(parameters.iter().cloned());
-    let rows = match client.query_typed(&sql, &all).await {
+    selected::<P>(client, guess, client.query_typed(&sql, &all).await).await
+}
+
+/// The rows of `keys`, by a statement that stays prepared on its connection.
+pub(crate) async fn lookup<P: Projection>(
+    client: &DedicatedClient,
+    guess: i64,
+    columns: Columns,
+    keys: &[String],
+) -> Result<Selected<P::Row>, SelectError> {
+    let key = P::COLUMNS.first().map_or("", |column| column.name);
+    let sql = selection::<P>(guess, columns, &format!("t.{key} = ANY($2)"), "");
+    let rows = match client
+        .prepare_typed_cached(&sql, &[Type::TEXT, Type::TEXT_ARRAY])
+        .await
+    {
+        Ok(statement) => client.query(&statement, &[&P::NAME, &keys]).await,
+        Err(error) => Err(error),
+    };
+    selected::<P>(client, guess, rows).await
+}
+
+fn selection<P: Projection>(guess: i64, columns: Columns, condition: &str, order: &str) -> String {
+    let (table, columns) = (
+        table_name::<P>(guess),
+        column_list::<P>("t.", columns, Dialect::Postgres),
+    );
+    format!(
+        "SELECT p.generation, {columns} FROM projections p LEFT JOIN {table} t ON {condition} WHERE p.name = $1 {order}"
+    )
+}
+
+/// What a statement of [`selection`] found.
+async fn selected<P: Projection>(
+    client: &Client,
+    guess: i64,
+    rows: Result<Vec<Row>, Error>,
+) -> Result<Selected<P::Row>, SelectError> {
+    let rows = match rows {
         Ok(rows) => rows,
         Err(error) if error.code() == Some(&tokio_postgres::error::SqlState::UNDEFINED_TABLE) => {
             return Ok(Selected::Moved(generation::<P>(client).await?));
@@ -135,7 +174,7 @@ pub(crate) async fn select<P: Projection>(
     if current != guess {
         return Ok(Selected::Moved(current));
     }
-    let mut found = Vec::new();
+    let mut found = Vec::with_capacity(rows.len());
     for row in &rows {
         // The pointer's row comes back alone, beside NULLs, when nothing was selected.
         if row.try_get::<_, Option<&str>>(1)?.is_some() {
@@ -148,10 +187,7 @@ pub(crate) async fn select<P: Projection>(
 /// Rows by their key.
 pub(crate) fn keyed<P: Projection>(rows: Vec<P::Row>) -> BTreeMap<String, P::Row> {
     rows.into_iter()
-        .filter_map(|row| match P::to_values(&row).into_iter().next() {
-            Some(Value::Text(Some(key))) => Some((key, row)),
-            _ => None,
-        })
+        .map(|row| (P::row_key(&row).to_owned(), row))
         .collect()
 }
 

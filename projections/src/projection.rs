@@ -32,6 +32,9 @@ pub trait Projection: Send + Sync + 'static {
     fn apply(row: Option<Self::Row>, event: &RecordedEvent)
     -> Result<Option<Self::Row>, FoldError>;
 
+    /// The row's key.
+    fn row_key(row: &Self::Row) -> &str;
+
     /// A row's values, in the order of the columns.
     fn to_values(row: &Self::Row) -> Vec<Value>;
 

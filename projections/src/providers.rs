@@ -70,6 +70,10 @@ impl Projection for Providers {
         Ok(Some(row))
     }
 
+    fn row_key(row: &ProviderRow) -> &str {
+        &row.id
+    }
+
     fn to_values(row: &ProviderRow) -> Vec<Value> {
         vec![
             row.id.clone().into(),

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter};
 
 use crate::inline::{Changes, fold, keys_of};
 use crate::projection::{FoldError, Projection};
-use crate::table::{Dialect, Kind, Statements, Value};
+use crate::table::{Columns, Dialect, Kind, Statements, Value, column_list, table_name};
 
 type Result<T, E = rusqlite::Error> = std::result::Result<T, E>;
 
@@ -58,6 +58,26 @@ pub(crate) fn apply_inline<P: Projection>(
         drop_blob.execute([position])?;
     }
     Ok(())
+}
+
+/// The rows of `keys` in the serving generation.
+pub(crate) fn lookup<P: Projection>(
+    connection: &Connection,
+    columns: Columns,
+    keys: &BTreeSet<String>,
+) -> Result<Vec<P::Row>> {
+    let (table, columns) = (
+        table_name::<P>(generation::<P>(connection)?),
+        column_list::<P>("", columns, Dialect::Sqlite),
+    );
+    let key = P::COLUMNS.first().map_or("", |column| column.name);
+    let sql = format!("SELECT {columns} FROM {table} WHERE {key} = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = Vec::with_capacity(keys.len());
+    for key in keys {
+        rows.extend(statement.query_row([key], decode::<P>).optional()?);
+    }
+    Ok(rows)
 }
 
 /// The stored rows of `keys`.

@@ -1,25 +1,18 @@
 //! The queries over the read models.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nexus_domain::time::Timestamp;
 use nexus_ledger::{Backend, ReadError};
-use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::types::Type;
 
 use crate::connections::{ConnectionRow, Connections};
-use crate::postgres::{self, SelectError, Selected};
+use crate::lookup::Lookup;
+use crate::postgres::{self, Generations, SelectError, Selected};
 use crate::projection::Projection;
 use crate::providers::{ProviderRow, Providers};
 use crate::sqlite;
-use crate::table::{Dialect, Statements, Value};
-
-/// The most keys of one look-up.
-const MAX_KEYS: usize = 512;
-/// How many callers may wait for a look-up.
-const WAITING: usize = 65_536;
+use crate::table::{Columns, Value};
 
 /// Why a query has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -54,7 +47,9 @@ impl QueryError {
 pub struct ReadStore {
     backend: Backend,
     connections: Lookup<Connections>,
+    standings: Lookup<Connections>,
     providers: Lookup<Providers>,
+    selections: Arc<Selections>,
 }
 
 impl ReadStore {
@@ -63,8 +58,10 @@ impl ReadStore {
     pub fn new(backend: &Backend) -> Self {
         Self {
             backend: backend.clone(),
-            connections: Lookup::start(backend),
-            providers: Lookup::start(backend),
+            connections: Lookup::start(backend, Columns::All),
+            standings: Lookup::start(backend, Columns::WithoutBytes),
+            providers: Lookup::start(backend, Columns::All),
+            selections: Arc::new(Selections::new(backend)),
         }
     }
 
@@ -72,8 +69,19 @@ impl ReadStore {
     ///
     /// # Errors
     /// [`QueryError`]
-    pub async fn connection(&self, reference: &str) -> Result<Option<ConnectionRow>, QueryError> {
+    pub async fn connection(
+        &self,
+        reference: &str,
+    ) -> Result<Option<Arc<ConnectionRow>>, QueryError> {
         self.connections.get(reference).await
+    }
+
+    /// The connection of a reference without its ciphertexts: all that its status needs.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn standing(&self, reference: &str) -> Result<Option<Arc<ConnectionRow>>, QueryError> {
+        self.standings.get(reference).await
     }
 
     /// Connections whose pending consent is due to be looked at, the earliest first.
@@ -89,14 +97,14 @@ impl ReadStore {
             "due_at <= ? ORDER BY due_at LIMIT ?",
             vec![now.as_micros().into(), i64::from(limit).into()],
         );
-        self.connections.select(condition).await
+        self.selections.select::<Connections>(condition).await
     }
 
     /// A provider, also a deleted one.
     ///
     /// # Errors
     /// [`QueryError`]
-    pub async fn provider(&self, id: &str) -> Result<Option<ProviderRow>, QueryError> {
+    pub async fn provider(&self, id: &str) -> Result<Option<Arc<ProviderRow>>, QueryError> {
         self.providers.get(id).await
     }
 
@@ -112,7 +120,7 @@ impl ReadStore {
             "name_key = ? LIMIT ?",
             vec![name_key.to_owned().into(), 1.into()],
         );
-        Ok(self.providers.select(condition).await?.into_iter().next())
+        Ok(self.selections.select::<Providers>(condition).await?.into_iter().next())
     }
 
     /// Every registered provider, by name.
@@ -120,8 +128,8 @@ impl ReadStore {
     /// # Errors
     /// [`QueryError`]
     pub async fn providers(&self) -> Result<Vec<ProviderRow>, QueryError> {
-        self.providers
-            .select(Condition::new(
+        self.selections
+            .select::<Providers>(Condition::new(
                 "name_key IS NOT NULL ORDER BY name_key LIMIT ?",
                 vec![i64::MAX.into()],
             ))
@@ -156,106 +164,18 @@ impl Condition {
     }
 }
 
-type Waiting<P> = (
-    String,
-    oneshot::Sender<Result<Option<<P as Projection>::Row>, QueryError>>,
-);
-
-/// Looks rows up by key: whatever callers are waiting share one statement, and the next
-/// statement's callers gather while it runs.
-struct Lookup<P: Projection> {
-    queue: mpsc::Sender<Waiting<P>>,
-    reader: Arc<Reader>,
-}
-
-impl<P: Projection> Clone for Lookup<P> {
-    fn clone(&self) -> Self {
-        Self {
-            queue: self.queue.clone(),
-            reader: Arc::clone(&self.reader),
-        }
-    }
-}
-
-impl<P: Projection> Lookup<P> {
-    fn start(backend: &Backend) -> Self {
-        let (queue, mut waiting) = mpsc::channel::<Waiting<P>>(WAITING);
-        let reader = Arc::new(Reader {
-            backend: backend.clone(),
-            generation: AtomicI64::new(1),
-        });
-        let shared = Arc::clone(&reader);
-        tokio::spawn(async move {
-            let mut batch = Vec::new();
-            while waiting.recv_many(&mut batch, MAX_KEYS).await > 0 {
-                answer::<P>(&shared, &mut batch).await;
-            }
-        });
-        Self { queue, reader }
-    }
-
-    async fn get(&self, key: &str) -> Result<Option<P::Row>, QueryError> {
-        let (reply, answer) = oneshot::channel();
-        let gone = || QueryError::Unavailable("the reader has stopped".to_owned());
-        self.queue
-            .send((key.to_owned(), reply))
-            .await
-            .map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
-    }
-
-    async fn select(&self, condition: Condition) -> Result<Vec<P::Row>, QueryError> {
-        self.reader.select::<P>(condition).await
-    }
-}
-
-async fn answer<P: Projection>(reader: &Reader, batch: &mut Vec<Waiting<P>>) {
-    let keys = batch.iter().map(|(key, _)| key.clone()).collect();
-    let rows = reader.by_key::<P>(keys).await;
-    for (key, reply) in batch.drain(..) {
-        // A caller that went away does not want its answer.
-        drop(
-            reply.send(
-                rows.as_ref()
-                    .map(|rows| rows.get(&key).cloned())
-                    .map_err(Clone::clone),
-            ),
-        );
-    }
-}
-
-struct Reader {
+/// Rows by a condition.
+struct Selections {
     backend: Backend,
-    /// The generation last seen to serve, on PostgreSQL.
-    generation: AtomicI64,
+    /// The generations last seen to serve, on PostgreSQL.
+    generations: Mutex<Generations>,
 }
 
-impl Reader {
-    async fn by_key<P: Projection>(
-        &self,
-        keys: std::collections::BTreeSet<String>,
-    ) -> Result<BTreeMap<String, P::Row>, QueryError> {
-        match &self.backend {
-            Backend::Sqlite(database) => {
-                let rows = database.read(move |connection| {
-                    let statements =
-                        Statements::of::<P>(sqlite::generation::<P>(connection)?, Dialect::Sqlite);
-                    sqlite::by_key::<P>(connection, &statements, &keys)
-                });
-                Ok(rows.await?)
-            }
-            Backend::Postgres(_) => {
-                let keys: Vec<String> = keys.into_iter().collect();
-                let key = P::COLUMNS.first().map_or("", |column| column.name);
-                let rows = self
-                    .select_postgres::<P>(
-                        &format!("t.{key} = ANY($2)"),
-                        "",
-                        &[(&keys, Type::TEXT_ARRAY)],
-                    )
-                    .await?;
-                Ok(postgres::keyed::<P>(rows))
-            }
+impl Selections {
+    fn new(backend: &Backend) -> Self {
+        Self {
+            backend: backend.clone(),
+            generations: Mutex::default(),
         }
     }
 
@@ -284,6 +204,12 @@ impl Reader {
         }
     }
 
+    fn generations(&self) -> MutexGuard<'_, Generations> {
+        self.generations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn select_postgres<P: Projection>(
         &self,
         condition: &str,
@@ -295,11 +221,11 @@ impl Reader {
         };
         let client = database.client().await?;
         loop {
-            let guess = self.generation.load(Ordering::Relaxed);
+            let guess = self.generations().guess::<P>();
             match postgres::select::<P>(&client, guess, condition, order, parameters).await {
                 Ok(Selected::Rows(rows)) => return Ok(rows),
                 Ok(Selected::Moved(generation)) => {
-                    self.generation.store(generation, Ordering::Relaxed);
+                    self.generations().observe::<P>(generation);
                 }
                 Err(error) => return Err(QueryError::of::<P>(error)),
             }

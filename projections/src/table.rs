@@ -171,11 +171,27 @@ pub(crate) fn table_name<P: Projection>(generation: i64) -> String {
     format!("{}_g{generation}", P::NAME)
 }
 
+/// Which columns are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Columns {
+    All,
+    /// NULL stands for the columns of bytes.
+    WithoutBytes,
+}
+
 /// The columns, comma-separated.
-pub(crate) fn column_list<P: Projection>(prefix: &str) -> String {
+pub(crate) fn column_list<P: Projection>(
+    prefix: &str,
+    columns: Columns,
+    dialect: Dialect,
+) -> String {
     P::COLUMNS
         .iter()
-        .map(|column| format!("{prefix}{}", column.name))
+        .map(|column| match (columns, column.kind, dialect) {
+            (Columns::WithoutBytes, Kind::Bytes, Dialect::Sqlite) => "NULL".to_owned(),
+            (Columns::WithoutBytes, Kind::Bytes, Dialect::Postgres) => "NULL::bytea".to_owned(),
+            _ => format!("{prefix}{}", column.name),
+        })
         .collect::<Vec<_>>()
         .join(", ")
 }
@@ -183,7 +199,7 @@ pub(crate) fn column_list<P: Projection>(prefix: &str) -> String {
 impl Statements {
     pub(crate) fn of<P: Projection>(generation: i64, dialect: Dialect) -> Self {
         let table = table_name::<P>(generation);
-        let columns = column_list::<P>("");
+        let columns = column_list::<P>("", Columns::All, dialect);
         let key = P::COLUMNS.first().map_or("", |column| column.name);
         let updates = P::COLUMNS
             .iter()

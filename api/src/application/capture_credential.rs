@@ -1,5 +1,6 @@
 //! Static credentials: what the user has to fill in, and filling it in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_domain::connection::{ConnectionCommand, ConsentKind, Status};
@@ -126,7 +127,7 @@ impl Application {
     async fn static_consent(
         &self,
         state: &str,
-    ) -> Result<(StateToken, ConnectionRow), CallbackError> {
+    ) -> Result<(StateToken, Arc<ConnectionRow>), CallbackError> {
         let (state, reference) = self.known_state(state).ok_or(CallbackError::InvalidState)?;
         let row = self
             .reads

@@ -28,7 +28,7 @@ impl Application {
     /// [`Fault`]
     pub async fn check_connection(&self, id: &str) -> Result<Standing, Fault> {
         let row = match ConnectionId::parse(id) {
-            Ok(id) => self.reads.connection(&id.reference().to_string()).await?,
+            Ok(id) => self.reads.standing(&id.reference().to_string()).await?,
             Err(_) => None,
         };
         Ok(row.map_or_else(unknown, |row| standing(&row, self.ledger.now())))

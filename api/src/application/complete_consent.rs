@@ -1,6 +1,8 @@
 //! The user came back from the provider: the callback. The one-time state is spent before the code
 //! is exchanged, so that a code is never exchanged twice.
 
+use std::sync::Arc;
+
 use nexus_domain::connection::{
     Connection, ConnectionCommand, ConnectionError, FailureReason, Outcome,
 };
@@ -127,7 +129,7 @@ impl Application {
     async fn consent_row(
         &self,
         reference: ConnectionReference,
-    ) -> Result<ConnectionRow, CallbackError> {
+    ) -> Result<Arc<ConnectionRow>, CallbackError> {
         let row = self
             .reads
             .connection(&reference.to_string())
@@ -140,7 +142,7 @@ impl Application {
         &self,
         callback: Callback,
         state: StateToken,
-        row: ConnectionRow,
+        row: Arc<ConnectionRow>,
         began: Instant,
         metadata: Metadata,
     ) -> Result<Result<(String, String), Failed>, CallbackError> {

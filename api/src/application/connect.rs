@@ -128,7 +128,7 @@ impl Application {
             connection_id,
             state: state.as_str().to_owned(),
             scopes,
-            provider_id: provider.id,
+            provider_id: provider.id.clone(),
             expires_at,
         })
     }

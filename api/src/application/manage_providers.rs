@@ -1,5 +1,7 @@
 //! Registers, changes, deletes and finds providers.
 
+use std::sync::Arc;
+
 use nexus_domain::metadata::Metadata;
 use nexus_domain::provider::{
     InvalidProfile, Provider, ProviderCommand, ProviderError, ProviderId, ProviderProfile,
@@ -116,7 +118,7 @@ impl Application {
         &self,
         body: Map<String, Value>,
         metadata: Metadata,
-    ) -> Result<ProviderRow, ManageError> {
+    ) -> Result<Arc<ProviderRow>, ManageError> {
         let mut sent = read_profile(body)?;
         let secrets = ProviderSecrets {
             client_secret: sent.client_secret.over(None),
@@ -152,7 +154,7 @@ impl Application {
         body: &Map<String, Value>,
         change: Change,
         metadata: &Metadata,
-    ) -> Result<ProviderRow, ManageError> {
+    ) -> Result<Arc<ProviderRow>, ManageError> {
         for _ in 0..ATTEMPTS {
             let row = self.provider(id).await?;
             match self
@@ -260,14 +262,14 @@ impl Application {
     ///
     /// # Errors
     /// [`ManageError`]
-    pub async fn provider(&self, id: ProviderId) -> Result<ProviderRow, ManageError> {
+    pub async fn provider(&self, id: ProviderId) -> Result<Arc<ProviderRow>, ManageError> {
         find_provider(self, &ProviderKey::Id(id))
             .await?
             .ok_or(ManageError::NotFound)
     }
 
     /// The provider of a connection; also one that was deleted since.
-    pub(super) async fn provider_of(&self, row: &ConnectionRow) -> Result<ProviderRow, Fault> {
+    pub(super) async fn provider_of(&self, row: &ConnectionRow) -> Result<Arc<ProviderRow>, Fault> {
         let missing = || {
             Fault::Internal(format!(
                 "the provider of connection {} is missing",
@@ -389,12 +391,13 @@ impl Application {
 pub(super) async fn find_provider(
     application: &Application,
     key: &ProviderKey,
-) -> Result<Option<ProviderRow>, Fault> {
+) -> Result<Option<Arc<ProviderRow>>, Fault> {
+    let reads = &application.reads;
     let row = match key {
-        ProviderKey::Id(id) => application.reads.provider(&id.to_string()).await?,
-        ProviderKey::Name(name) => application.reads.provider_by_name(&name_key(name)).await?,
+        ProviderKey::Id(id) => reads.provider(&id.to_string()).await?,
+        ProviderKey::Name(name) => reads.provider_by_name(&name_key(name)).await?.map(Arc::new),
     };
-    Ok(row.filter(ProviderRow::is_registered))
+    Ok(row.filter(|row| row.is_registered()))
 }
 
 fn of_decision(error: ProviderError) -> ManageError {

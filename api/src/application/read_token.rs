@@ -1,16 +1,18 @@
 //! Reads a credential: `GET /v1/token/{id}`. The record of it is durable before the answer leaves.
 
+use std::sync::Arc;
+
 use nexus_domain::access::{AccessEvent, access_stream};
 use nexus_domain::connection::{AttentionReason, Connection, ConnectionCommand, Status};
 use nexus_domain::credential::Credential;
 use nexus_domain::metadata::Metadata;
-use nexus_domain::reference::{ConnectionId, ConnectionReference, ProviderId};
+use nexus_domain::reference::{ConnectionId, ConnectionReference};
 use nexus_domain::sealing::Purpose;
-use nexus_domain::strategy::{Strategy, strategy_of};
+use nexus_domain::strategy::strategy_of;
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
 use nexus_ledger::{Append, AppendError, Context, Expected, Guard, IndexColumns, NewEvent};
-use nexus_projections::ConnectionRow;
+use nexus_projections::{ConnectionRow, ProviderRow};
 
 use super::check_connection::lapsed;
 use super::keyring::OpenError;
@@ -59,6 +61,10 @@ impl Application {
         metadata: &Metadata,
     ) -> Result<TokenPayload, ReadTokenError> {
         let id = ConnectionId::parse(id).map_err(|_| ReadTokenError::NotFound)?;
+        let recent = self.recent.connection(id.reference());
+        if let Some(row) = recent.filter(|row| self.due(row).is_none()) {
+            return self.hand_out(&id, Some(row), door, metadata).await;
+        }
         let row = self.serving_row(&id).await?;
         let row = match self.due(&row) {
             // The guard on the read says whether the row is still the newest.
@@ -77,7 +83,7 @@ impl Application {
     pub(super) async fn hand_out(
         &self,
         id: &ConnectionId,
-        mut known: Option<ConnectionRow>,
+        mut known: Option<Arc<ConnectionRow>>,
         door: &str,
         metadata: &Metadata,
     ) -> Result<TokenPayload, ReadTokenError> {
@@ -86,20 +92,24 @@ impl Application {
                 Some(row) => row,
                 None => self.serving_row(id).await?,
             };
+            let provider = self.provider_of_read(&row).await?;
             let credential = self.open_credential(&row).await?;
-            let strategy = self.strategy(&row).await?;
-            match self.record_read(&row, door, metadata).await {
+            match self.record_read(&row, &provider, door, metadata).await {
                 Ok(()) => {
-                    return Ok(TokenPayload {
+                    let payload = TokenPayload {
                         connection_id: id.expose(),
                         provider: row.state.provider_name.clone(),
-                        strategy,
+                        strategy: strategy_of(&provider.state.profile),
                         credential,
                         health_status: health_status(&row),
                         now: self.ledger.now(),
-                    });
+                    };
+                    self.recent.keep(id.reference(), row, provider);
+                    return Ok(payload);
                 }
-                Err(AppendError::GuardMoved { .. }) => {}
+                Err(AppendError::GuardMoved { .. }) => {
+                    self.recent.forget(id.reference(), provider.provider_id());
+                }
                 Err(AppendError::Overloaded) => return Err(Fault::Overloaded.into()),
                 Err(error) => return Err(ReadTokenError::AuditUnavailable(error.to_string())),
             }
@@ -108,7 +118,7 @@ impl Application {
     }
 
     /// The connection's row, if it serves a credential.
-    async fn serving_row(&self, id: &ConnectionId) -> Result<ConnectionRow, ReadTokenError> {
+    async fn serving_row(&self, id: &ConnectionId) -> Result<Arc<ConnectionRow>, ReadTokenError> {
         let row = self
             .reads
             .connection(&id.reference().to_string())
@@ -118,7 +128,7 @@ impl Application {
         match row.state.status {
             Status::Active => Ok(row),
             Status::Attention => Err(ReadTokenError::Attention(
-                row.state.reason.unwrap_or_default(),
+                row.state.reason.clone().unwrap_or_default(),
             )),
             Status::Pending if lapsed(&row, self.ledger.now()).is_some() => {
                 Err(ReadTokenError::NotActive("failed"))
@@ -232,25 +242,27 @@ impl Application {
         })
     }
 
-    async fn strategy(&self, row: &ConnectionRow) -> Result<Strategy, Fault> {
-        let provider = self.provider_of(row).await?;
-        Ok(strategy_of(&provider.state.profile))
+    /// The provider of a connection that is read, as it is or was.
+    async fn provider_of_read(&self, row: &ConnectionRow) -> Result<Arc<ProviderRow>, Fault> {
+        match row.state.provider_id.and_then(|id| self.recent.provider(id)) {
+            Some(provider) => Ok(provider),
+            None => self.provider_of(row).await,
+        }
     }
 
-    /// Records the read, provided that the connection has not moved since its row was read.
+    /// Records the read, provided that neither the connection nor its provider has moved since
+    /// their rows were read.
     async fn record_read(
         &self,
         row: &ConnectionRow,
+        provider: &ProviderRow,
         door: &str,
         metadata: &Metadata,
     ) -> Result<(), AppendError> {
         let event = AccessEvent::CredentialRetrieved {
             connection: ConnectionReference::parse(&row.reference)
                 .map_err(|_| AppendError::Invalid("the reference is not one".to_owned()))?,
-            provider_id: row
-                .state
-                .provider_id
-                .unwrap_or_else(|| ProviderId::from_uuid(uuid::Uuid::nil())),
+            provider_id: provider.provider_id(),
             provider_name: row.state.provider_name.clone(),
             door: door.to_owned(),
             credential_version: row.state.credential_version,
@@ -263,10 +275,16 @@ impl Application {
                 actor: metadata.actor.clone(),
                 agent: metadata.agent.clone(),
             },
-            guards: vec![Guard {
-                stream: StreamKey::new("connection", row.reference.as_str()),
-                at: row.sequence,
-            }],
+            guards: vec![
+                Guard {
+                    stream: StreamKey::new("connection", row.reference.as_str()),
+                    at: row.sequence,
+                },
+                Guard {
+                    stream: StreamKey::provider(provider.provider_id()),
+                    at: provider.sequence,
+                },
+            ],
             ..Append::new(
                 access_stream(self.ledger.now(), self.ledger.node_id()),
                 Expected::Any,

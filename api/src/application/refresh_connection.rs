@@ -1,6 +1,7 @@
 //! Refreshes a connection: claim, call, record. Any number of callers on any number of nodes
 //! share one exchange, and a rotated refresh token is durable before anyone sees what came with it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_domain::connection::{
@@ -127,7 +128,7 @@ impl Application {
         Err(Fault::Conflict.into())
     }
 
-    async fn refreshable_row(&self, reference: &str) -> Result<ConnectionRow, RefreshError> {
+    async fn refreshable_row(&self, reference: &str) -> Result<Arc<ConnectionRow>, RefreshError> {
         let row = self
             .reads
             .connection(reference)
@@ -147,7 +148,7 @@ impl Application {
             }
             Status::Active => Ok(row),
             Status::Attention => Err(RefreshError::Attention(
-                row.state.reason.unwrap_or_default(),
+                row.state.reason.clone().unwrap_or_default(),
             )),
             Status::Pending => Err(RefreshError::NotActive("pending")),
             Status::Failed => Err(RefreshError::NotActive("failed")),
@@ -210,8 +211,8 @@ impl Application {
     /// Calls the provider and records its answer, in a task that outlives its caller.
     async fn redeem(
         &self,
-        row: ConnectionRow,
-        provider: ProviderRow,
+        row: Arc<ConnectionRow>,
+        provider: Arc<ProviderRow>,
         attempt: u64,
         began: Instant,
         metadata: Metadata,
