@@ -1,12 +1,15 @@
 //! API keys in `X-API-Key`.
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use futures::future::Either;
 use http::{HeaderMap, HeaderName};
+use tower::{Service, layer::layer_fn};
 
 use super::error::ApiError;
 use crate::keys::{ApiKeys, KeyName};
@@ -26,34 +29,48 @@ pub enum KeyPolicy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor(pub KeyName);
 
-#[derive(Clone)]
-struct KeyCheck {
-    keys: Arc<ApiKeys>,
-    policy: KeyPolicy,
-}
-
 /// Puts the check before every route of the router: 401 `missing_api_key` or `invalid_api_key` where a key is required.
 /// Unknown paths stay 404. The router must have a route.
 pub fn with_api_key<S>(router: Router<S>, keys: Arc<ApiKeys>, policy: KeyPolicy) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    router.route_layer(from_fn_with_state(KeyCheck { keys, policy }, check))
+    router.route_layer(layer_fn(move |inner| KeyCheck {
+        keys: Arc::clone(&keys),
+        policy,
+        inner,
+    }))
 }
 
-async fn check(
-    State(check): State<KeyCheck>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    match (identify(request.headers(), &check.keys), check.policy) {
-        (Ok(name), _) => {
-            request.extensions_mut().insert(Actor(name));
-        }
-        (Err(_), KeyPolicy::Optional) => {}
-        (Err(refusal), KeyPolicy::Required) => return Err(refusal),
+/// Stands before a route.
+#[derive(Clone)]
+struct KeyCheck<S> {
+    keys: Arc<ApiKeys>,
+    policy: KeyPolicy,
+    inner: S,
+}
+
+impl<S: Service<Request, Response = Response>> Service<Request> for KeyCheck<S> {
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<Ready<Result<Response, S::Error>>, S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
     }
-    Ok(next.run(request).await)
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        match (identify(request.headers(), &self.keys), self.policy) {
+            (Ok(name), _) => {
+                request.extensions_mut().insert(Actor(name));
+            }
+            (Err(_), KeyPolicy::Optional) => {}
+            (Err(refusal), KeyPolicy::Required) => {
+                return Either::Left(ready(Ok(refusal.into_response())));
+            }
+        }
+        Either::Right(self.inner.call(request))
+    }
 }
 
 fn identify(headers: &HeaderMap, keys: &ApiKeys) -> Result<KeyName, ApiError> {

@@ -1,37 +1,109 @@
-//! One log line per request.
+//! The outermost middleware: an id, a span and a log line per request, and what every answer carries.
+//!
+//! A service written out rather than a middleware function: every request passes here, and the
+//! functions cost two boxes and a cloned router each.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use axum::extract::{MatchedPath, Request};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tower::{Layer, Service};
+use tracing::Span;
 
-use super::request_id::RequestId;
+use super::error::complete;
+use super::headers::protect;
+use super::request_id::{RequestId, X_REQUEST_ID};
 
-/// Logs a request once it is answered: its method, the *template* of its route, the status, the latency in
-/// milliseconds and the request id. Never the path: a connection's id in it opens that connection. Whatever the handler
-/// logs stands in the same span, so under the same request id.
-pub async fn log(request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let span = tracing::info_span!(
-        "request",
-        method = %request.method(),
-        route = route_of(&request),
-        request_id = request_id_of(&request),
-    );
-    let response = next.run(request).instrument(span.clone()).await;
-    let latency_ms = started.elapsed().as_secs_f64() * 1000.0;
-    let status = response.status().as_u16();
-    span.in_scope(|| tracing::info!(status, latency_ms, "answered"));
-    response
+/// Gives a request its [`RequestId`], answers with it in header and error envelope, and logs the request once it is
+/// answered: its method, the *template* of its route, the status, the latency in milliseconds and the id. Never the
+/// path: a connection's id in it opens that connection. Whatever the handler logs stands in the same span, so under
+/// the same request id.
+#[derive(Clone, Copy, Debug)]
+pub struct LogLayer;
+
+impl<S> Layer<S> for LogLayer {
+    type Service = Log<S>;
+
+    fn layer(&self, inner: S) -> Log<S> {
+        Log { inner }
+    }
 }
 
-fn route_of(request: &Request) -> String {
+/// The service of [`LogLayer`].
+#[derive(Clone, Debug)]
+pub struct Log<S> {
+    inner: S,
+}
+
+impl<S> Service<Request> for Log<S>
+where
+    S: Service<Request>,
+    S::Response: IntoResponse,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Logged<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let id = RequestId::of(request.headers());
+        let span = tracing::info_span!(
+            "request",
+            method = %request.method(),
+            route = route_of(&request),
+            request_id = id.as_str(),
+        );
+        request.extensions_mut().insert(id.clone());
+        Logged {
+            answer: span.in_scope(|| self.inner.call(request)),
+            span,
+            id,
+            started: Instant::now(),
+        }
+    }
+}
+
+fn route_of(request: &Request) -> &str {
     let matched = request.extensions().get::<MatchedPath>();
-    matched.map_or_else(|| "(no route)".to_owned(), |path| path.as_str().to_owned())
+    matched.map_or("(no route)", MatchedPath::as_str)
 }
 
-fn request_id_of(request: &Request) -> String {
-    let id = request.extensions().get::<RequestId>();
-    id.map(|id| id.as_str().to_owned()).unwrap_or_default()
+pin_project! {
+    /// The answer of [`Log`].
+    pub struct Logged<F> {
+        #[pin]
+        answer: F,
+        span: Span,
+        id: RequestId,
+        started: Instant,
+    }
+}
+
+impl<F, R, E> Future for Logged<F>
+where
+    F: Future<Output = Result<R, E>>,
+    R: IntoResponse,
+{
+    type Output = Result<Response, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let _entered = this.span.enter();
+        let response = ready!(this.answer.poll(context))?.into_response();
+        let latency_ms = this.started.elapsed().as_secs_f64() * 1000.0;
+        let status = response.status().as_u16();
+        tracing::info!(status, latency_ms, "answered");
+        let mut response = complete(response, this.id.as_str());
+        protect(response.headers_mut());
+        response
+            .headers_mut()
+            .insert(X_REQUEST_ID, this.id.to_header());
+        Poll::Ready(Ok(response))
+    }
 }

@@ -1,20 +1,18 @@
 //! One id per request: taken from the caller when it is sane, made here otherwise, always returned.
 
-use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::Response;
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::error::complete;
-use super::headers::protect;
 use crate::random;
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Carries the id, both ways.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_LENGTH: usize = 128;
 
 /// The id under which a request is logged, recorded and answered: 1 to 128 of `[A-Za-z0-9._:-]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestId(String);
+pub struct RequestId(Arc<str>);
 
 impl RequestId {
     /// Accepts a caller's id, or says that it is not sane by `None`.
@@ -22,17 +20,20 @@ impl RequestId {
     pub fn parse(text: &str) -> Option<RequestId> {
         let sane = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
         let fits = (1..=MAX_LENGTH).contains(&text.len());
-        (fits && text.bytes().all(sane)).then(|| RequestId(text.to_owned()))
+        (fits && text.bytes().all(sane)).then(|| RequestId(text.into()))
     }
 
     /// A fresh id. Should the random generator fail, the request still gets an answer, under a constant one.
     fn make() -> RequestId {
-        RequestId(
-            random::make_uuid().map_or_else(|_| "unavailable".to_owned(), |id| id.to_string()),
-        )
+        let mut buffer = uuid::Uuid::encode_buffer();
+        RequestId(match random::make_uuid() {
+            Ok(id) => (&*id.hyphenated().encode_lower(&mut buffer)).into(),
+            Err(_) => "unavailable".into(),
+        })
     }
 
-    fn of(headers: &HeaderMap) -> RequestId {
+    /// The caller's id when it sent a sane one, a fresh one otherwise.
+    pub(crate) fn of(headers: &HeaderMap) -> RequestId {
         let sent = headers
             .get(X_REQUEST_ID)
             .and_then(|value| value.to_str().ok());
@@ -40,24 +41,17 @@ impl RequestId {
             .unwrap_or_else(RequestId::make)
     }
 
+    /// The id as a header's value.
+    pub(crate) fn to_header(&self) -> HeaderValue {
+        // Sane ids are visible ASCII.
+        HeaderValue::from_str(&self.0).unwrap_or(HeaderValue::from_static("unavailable"))
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// The outermost middleware: puts the request's [`RequestId`] into its extensions, and into the answer's header and
-/// error envelope. It also adds the headers that every answer carries.
-pub async fn request_id(mut request: Request, next: Next) -> Response {
-    let id = RequestId::of(request.headers());
-    request.extensions_mut().insert(id.clone());
-    let mut response = complete(next.run(request).await, id.as_str());
-    protect(response.headers_mut());
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(X_REQUEST_ID, value);
-    }
-    response
 }
 
 #[cfg(test)]

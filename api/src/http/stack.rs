@@ -3,22 +3,23 @@
 use std::any::Any;
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::ApiError;
 use super::fallback::with_fallbacks;
-use super::log::log;
-use super::request_id::request_id;
+use super::log::LogLayer;
 
 /// Dresses a surface's router: from the outside in, the request id with the envelope and the safety headers, the log
 /// line, and the net under panicking handlers (500 `internal`). Unknown paths and methods are answered, too.
 pub fn with_common_layers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    with_fallbacks(router)
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(log))
-        .layer(from_fn(request_id))
+    let layers = ServiceBuilder::new()
+        .layer(LogLayer)
+        .map_response(|response: Response<_>| response.map(Body::new))
+        .layer(CatchPanicLayer::custom(panicked));
+    with_fallbacks(router).layer(layers)
 }
 
 /// The panic's own message may quote anything, so it is not repeated here.
