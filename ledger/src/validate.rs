@@ -2,9 +2,11 @@
 //! cannot decode later makes them panic for ever, so each event is decoded once here.
 
 use nexus_domain::stream::StreamKey;
-use serde_json::Value;
 
 use crate::append::{Append, AppendError, KeyChange, NameChange, NewEvent};
+use shape::Shape;
+
+mod shape;
 
 /// The longest text in a typed column, bytes.
 const MAX_TEXT: usize = 512;
@@ -34,10 +36,7 @@ pub(crate) fn check(append: &Append) -> Result<(), AppendError> {
     {
         text("index column", column)?;
     }
-    if !json("metadata", &append.metadata)?
-        .as_object()
-        .is_some_and(|map| map.values().all(Value::is_string))
-    {
+    if !json("metadata", &append.metadata)?.is_flat_map_of_strings() {
         return Err(invalid("metadata is not a flat object of strings"));
     }
     append.events.iter().try_for_each(event)?;
@@ -99,7 +98,7 @@ fn text(what: &str, value: &str) -> Result<(), AppendError> {
     Ok(())
 }
 
-fn json(what: &str, value: &str) -> Result<Value, AppendError> {
+fn json(what: &str, value: &str) -> Result<Shape, AppendError> {
     if value.len() > MAX_JSON {
         return Err(invalid(&format!(
             "the {what} is longer than {MAX_JSON} bytes"
@@ -109,22 +108,14 @@ fn json(what: &str, value: &str) -> Result<Value, AppendError> {
     if value.contains('\0') || value.contains("\\u0000") {
         return Err(invalid(&format!("the {what} holds U+0000")));
     }
-    let parsed: Value =
+    let shape: Shape =
         serde_json::from_str(value).map_err(|_| invalid(&format!("the {what} is not JSON")))?;
-    if depth(&parsed) > MAX_DEPTH {
+    if shape.depth > MAX_DEPTH {
         return Err(invalid(&format!(
             "the {what} nests deeper than {MAX_DEPTH}"
         )));
     }
-    Ok(parsed)
-}
-
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
+    Ok(shape)
 }
 
 fn invalid(reason: &str) -> AppendError {
