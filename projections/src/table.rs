@@ -252,10 +252,11 @@ fn create<P: Projection>(generation: i64, dialect: Dialect) -> String {
         format!("{} {}{key}", column.name, type_name(column.kind, dialect))
     };
     let columns: Vec<String> = P::COLUMNS.iter().enumerate().map(column).collect();
-    let options = if dialect == Dialect::Sqlite {
-        " STRICT, WITHOUT ROWID"
-    } else {
-        ""
+    // A row is about 3 kB, sealed fields included. Without a row id SQLite compares keys inside such rows, overflow
+    // pages and all; and PostgreSQL would move the ciphertext out of a row larger than a quarter of a page.
+    let options = match dialect {
+        Dialect::Sqlite => " STRICT",
+        Dialect::Postgres => " WITH (toast_tuple_target = 8160)",
     };
     let index = |(index, columns): (usize, &&str)| {
         format!("CREATE INDEX IF NOT EXISTS {table}_i{index} ON {table} ({columns});")
