@@ -150,6 +150,8 @@ pub(crate) async fn run<B: Batcher>(
         match message {
             Message::Append(_, reply) if stopped => answer(reply, Err(AppendError::Stopped)),
             Message::Append(append, reply) => {
+                // Whoever is about to append comes along: a fuller batch costs hardly more.
+                tokio::task::yield_now().await;
                 let batch = queue.batch(Member { append, reply });
                 commit_all(batch, &mut batcher, &head).await;
                 batcher.after_batch().await;

@@ -44,6 +44,13 @@ impl<P: Projection> Lookup<P> {
         tokio::spawn(async move {
             let mut batch = Vec::new();
             while waiting.recv_many(&mut batch, MAX_KEYS).await > 0 {
+                // Whoever is about to ask comes along: a fuller statement costs hardly more.
+                tokio::task::yield_now().await;
+                while batch.len() < MAX_KEYS
+                    && let Ok(next) = waiting.try_recv()
+                {
+                    batch.push(next);
+                }
                 let keys = batch.iter().map(|(key, _)| key.clone()).collect();
                 let rows = reader.by_key::<P>(keys).await;
                 for (key, reply) in batch.drain(..) {

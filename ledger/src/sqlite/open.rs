@@ -28,6 +28,8 @@ const READERS: usize = 3;
 const LOADERS: u32 = 4;
 /// How long a statement waits for somebody else's lock: only a tool from outside can hold one.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
+/// What a reading connection keeps of the file, negative KiB.
+const READER_CACHE: i64 = -8_192;
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 128;
 /// Every commit is on the disk before it is answered, what is deleted is overwritten, and the
@@ -136,6 +138,7 @@ fn open_reading(path: &Path) -> rusqlite::Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "cache_size", READER_CACHE)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
