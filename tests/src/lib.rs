@@ -23,6 +23,7 @@ mod client;
 mod contract;
 mod database;
 mod flow;
+pub mod history;
 mod nexus;
 mod real;
 mod scripted;
