@@ -7,14 +7,21 @@
 mod appends;
 mod bounds;
 mod check;
+mod disturb;
 mod journal;
 mod model;
+mod node;
 mod readers;
+mod rows;
+mod run;
 mod violation;
+mod workload;
 
 pub use check::{Findings, check};
 pub use journal::{
     Answer, Asked, Entry, Flaw, Glance, History, Journal, Logged, Name, Record, Row, Span, Stamp,
     content, digest, stamp,
 };
+pub use node::Plan;
+pub use run::{Extent, on_postgres, on_sqlite, serve};
 pub use violation::{Rule, Violation};

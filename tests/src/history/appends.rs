@@ -55,10 +55,8 @@ fn is_what_was_asked_for(asking: &Asking<'_>, run: &[Logged]) -> Result<(), Viol
     if found.len() > asked.contents.len() {
         return Err(Rule::NoDuplicate.broken(format!("{} stands there more than once", asked.tag)));
     }
-    let is_same = found == asked.contents
-        && run
-            .iter()
-            .all(|logged| logged.entry.stream == asked.stream);
+    let is_same =
+        found == asked.contents && run.iter().all(|logged| logged.entry.stream == asked.stream);
     let is_torn = found.len() < asked.contents.len() && asked.contents.starts_with(&found);
     if is_torn {
         return Err(Rule::Together.broken(format!(
@@ -161,7 +159,10 @@ fn is_there(asking: &Asking<'_>, case: &Case<'_>, entries: &[Entry]) -> Result<(
     let Asking { client, asked, .. } = asking;
     if entries.len() != asked.contents.len() {
         let (told, given) = (entries.len(), asked.contents.len());
-        let detail = format!("{} of {client} had {given} events, {told} came back", asked.tag);
+        let detail = format!(
+            "{} of {client} had {given} events, {told} came back",
+            asked.tag
+        );
         return Err(Rule::NothingLost.broken(detail));
     }
     for entry in entries {

@@ -42,7 +42,9 @@ impl Bounds {
         let (mut known, mut asked) = (Vec::new(), Vec::new());
         for record in history.journals.iter().flat_map(|journal| &journal.records) {
             known.extend(learnt(record));
-            if let Record::Append { span, asked: what, .. } = record
+            if let Record::Append {
+                span, asked: what, ..
+            } = record
                 && let Some(first) = firsts.get(what.tag.as_str())
             {
                 asked.push((span.invoked, *first));

@@ -163,7 +163,12 @@ fn findings(case: &Case<'_>) -> Findings {
             }
         }
     }
-    for record in case.history.journals.iter().flat_map(|journal| &journal.records) {
+    for record in case
+        .history
+        .journals
+        .iter()
+        .flat_map(|journal| &journal.records)
+    {
         match record {
             Record::Read { seen, .. } => findings.seen += seen.len(),
             Record::Followed { seen, .. } => {

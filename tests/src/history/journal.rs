@@ -243,10 +243,10 @@ impl Entry {
 }
 
 impl Glance {
-    /// An event that a reader has just seen.
-    pub fn of(event: &RecordedEvent) -> Glance {
+    /// An event that a reader had at a moment.
+    pub fn of(event: &RecordedEvent, at: Stamp) -> Glance {
         Glance {
-            at: stamp(),
+            at,
             position: event.position,
             print: Entry::of(event).print(),
         }

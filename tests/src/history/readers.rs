@@ -71,7 +71,10 @@ impl Readers<'_> {
     fn run(&self, client: &str, from: u64, seen: &[Glance]) -> Result<(), Violation> {
         for (due, glance) in (from..).zip(seen) {
             if glance.position != due {
-                let detail = format!("{client} got position {} where {due} was due", glance.position);
+                let detail = format!(
+                    "{client} got position {} where {due} was due",
+                    glance.position
+                );
                 return Err(Rule::ReadersInOrder.broken(detail));
             }
             let index = usize::try_from(due - 1).unwrap_or(usize::MAX);
