@@ -248,13 +248,18 @@ impl TestNexus {
 
     /// Starts a second server on the same PostgreSQL database, with the same keys and free ports.
     pub async fn beside(&self) -> TestNexus {
+        self.beside_with(|nexus| nexus).await
+    }
+
+    /// The same with settings of its own.
+    pub async fn beside_with(&self, settings: impl FnOnce(Nexus) -> Nexus) -> TestNexus {
         let url = self
             .database()
             .url()
             .expect("a PostgreSQL database")
             .to_owned();
         let keys = ["encryption.key", "state.key", "audit.key", "api.key"];
-        let other = Nexus::new(Database::Sqlite).set("DATABASE_URL", &url);
+        let other = settings(Nexus::new(Database::Sqlite).set("DATABASE_URL", &url));
         std::fs::create_dir(other.data_dir()).expect("a directory");
         for key in keys {
             std::fs::copy(self.data_dir().join(key), other.data_dir().join(key)).expect("a key");

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use nexus_tests::history::{Extent, Findings, History, check, on_postgres, on_sqlite};
 
-#[path = "history/hand_made.rs"]
-mod hand_made;
+mod history {
+    mod hand_made;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_one_process_see_one_order_on_sqlite() {
