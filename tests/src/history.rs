@@ -22,6 +22,5 @@ pub use journal::{
     Answer, Asked, Entry, Flaw, Glance, History, Journal, Logged, Name, Record, Row, Span, Stamp,
     content, digest, stamp,
 };
-pub use node::Plan;
 pub use run::{Extent, on_postgres, on_sqlite, serve};
 pub use violation::{Rule, Violation};

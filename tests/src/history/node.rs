@@ -22,7 +22,7 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// What the clients of one node do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Plan {
+pub(super) struct Plan {
     /// The node's number; also in the names of its clients.
     pub node: u64,
     /// What every choice follows from.
@@ -40,7 +40,7 @@ impl Plan {
 }
 
 /// Runs a node's clients: the writers for as long as the plan says, the readers until they have seen all of it.
-pub async fn run(ledger: &Ledger, plan: &Plan) -> Vec<Journal> {
+pub(super) async fn run(ledger: &Ledger, plan: &Plan) -> Vec<Journal> {
     let (end, ending) = watch::channel(None);
     let store = ReadStore::new(ledger.backend());
     let name = |what: &str| Journal::new(format!("node {} {what}", plan.node));

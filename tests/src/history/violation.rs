@@ -23,7 +23,7 @@ pub enum Rule {
     Sequences,
     /// Time never runs backwards along the log.
     Time,
-    /// What was known before an append was asked for comes before it.
+    /// What was known before an append was asked for comes before it; so nobody sees what was not yet asked for.
     RealTime,
     /// Readers get every event once, in order, without a hole.
     ReadersInOrder,
@@ -31,8 +31,6 @@ pub enum Rule {
     ReadersTrue,
     /// A reader sees what was known before it looked.
     NotStale,
-    /// A reader does not see what nobody has asked for yet.
-    NotFromTheFuture,
     /// An append is accepted only where its conditions held.
     AcceptedRightly,
     /// An append is refused only where a condition did not hold.
@@ -79,7 +77,6 @@ impl fmt::Display for Rule {
             Rule::ReadersInOrder => "a reader missed an event or got one twice",
             Rule::ReadersTrue => "a reader got an event that the log does not hold",
             Rule::NotStale => "a reader did not see what was there",
-            Rule::NotFromTheFuture => "a reader saw what nobody had asked for yet",
             Rule::AcceptedRightly => "an append was accepted against its conditions",
             Rule::RefusedRightly => "an append was refused without a reason",
             Rule::RowCurrent => "a read model is behind or ahead of the log",

@@ -268,6 +268,7 @@ fn a_history_that_holds_is_accepted_and_counted() {
 #[test]
 fn a_lost_append_is_found() {
     breaks(Rule::NothingLost, |history| {
+        of(history, "j").0.invoked = 55;
         history.log.remove(4);
         history.log[4].entry.position = 5;
     });
@@ -387,7 +388,7 @@ fn a_read_of_what_is_gone_or_not_yet_there_is_found() {
     breaks(Rule::NotStale, |history| {
         seen(history, READER, 0).truncate(3);
     });
-    breaks(Rule::NotFromTheFuture, |history| {
+    breaks(Rule::RealTime, |history| {
         let read = glances(&the_log(), 48, 1, 5);
         *seen(history, READER, 0) = read;
     });
@@ -410,7 +411,7 @@ fn a_stale_or_wrong_read_model_is_found() {
     }
     breaks(Rule::RowTrue, |history| row(history, 0).print = Some(1));
     breaks(Rule::NotStale, |history| head(history, 3));
-    breaks(Rule::NotFromTheFuture, |history| head(history, 5));
+    breaks(Rule::RealTime, |history| head(history, 5));
 }
 
 fn head(history: &mut History, newest: u64) {
