@@ -15,6 +15,7 @@ mod readers;
 mod rows;
 mod run;
 mod violation;
+mod wire;
 mod workload;
 
 pub use check::{Findings, check};

@@ -23,9 +23,9 @@ const HELD: [&str; 5] = [
     "BEGIN; SELECT 1 FROM providers_g1 FOR UPDATE",
 ];
 
-/// Cuts one session of this database.
+/// Cuts one session of this database, rather one that is at work.
 const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-    WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1";
+    WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY state = 'active' DESC, random() LIMIT 1";
 
 /// Disturbs a PostgreSQL database for as long as the set lives.
 pub(super) fn postgres(url: &str, rng: &mut Rng) -> JoinSet<()> {
@@ -36,15 +36,15 @@ pub(super) fn postgres(url: &str, rng: &mut Rng) -> JoinSet<()> {
         let (url, mut rng) = (url.to_owned(), rng.fork());
         disturbances.spawn(async move {
             loop {
-                sleep(Duration::from_millis(rng.u64(50..600))).await;
-                hold(&url, &statement, Duration::from_millis(rng.u64(5..250))).await;
+                sleep(Duration::from_millis(rng.u64(100..1_200))).await;
+                hold(&url, &statement, Duration::from_millis(rng.u64(5..150))).await;
             }
         });
     }
     let (url, mut rng) = (url.to_owned(), rng.fork());
     disturbances.spawn(async move {
         loop {
-            sleep(Duration::from_millis(rng.u64(100..900))).await;
+            sleep(Duration::from_millis(rng.u64(200..1_500))).await;
             hold(&url, CUT, Duration::ZERO).await;
         }
     });
@@ -70,7 +70,7 @@ pub(super) fn sqlite(path: &std::path::Path, ledger: &Ledger, rng: &mut Rng) -> 
     let (path, mut own) = (path.to_owned(), rng.fork());
     disturbances.spawn(async move {
         loop {
-            sleep(Duration::from_millis(own.u64(50..400))).await;
+            sleep(Duration::from_millis(own.u64(100..600))).await;
             let (path, time) = (path.clone(), Duration::from_millis(own.u64(5..100)));
             drop(tokio::task::spawn_blocking(move || foreign(&path, time)).await);
         }
@@ -81,7 +81,7 @@ pub(super) fn sqlite(path: &std::path::Path, ledger: &Ledger, rng: &mut Rng) -> 
             return;
         };
         loop {
-            sleep(Duration::from_millis(rng.u64(50..400))).await;
+            sleep(Duration::from_millis(rng.u64(100..600))).await;
             let time = Duration::from_millis(rng.u64(5..100));
             let done = if rng.bool() {
                 database

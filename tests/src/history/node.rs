@@ -67,7 +67,7 @@ pub(super) async fn run(ledger: &Ledger, plan: &Plan) -> Vec<Journal> {
     }
     let deadline = Instant::now() + Duration::from_millis(plan.millis);
     let writers = (0..plan.writers).map(|writer| {
-        let choices = Choices::new(format!("n{}-w{writer}", plan.node), plan.choices(writer));
+        let choices = Choices::new(plan.node, writer, plan.choices(writer));
         let journal = name(&format!("writer {writer}"));
         tokio::spawn(write(ledger.clone(), journal, choices, deadline))
     });

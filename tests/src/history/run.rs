@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use nexus_ledger::postgres::PostgresOptions;
 use nexus_ledger::{Database, Ledger, Options};
-use nexus_projections::ReadModels;
+use nexus_projections::{ReadModels, rebuild};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::journal::{Answer, Entry, History, Journal, Logged, Record, Span, stamp};
 use super::node::{self, Plan};
-use super::{disturb, rows, workload};
+use super::{disturb, rows, wire, workload};
 use crate::database::TestDatabase;
 
 /// How many write at once, over all nodes.
@@ -90,22 +90,24 @@ pub async fn on_sqlite(extent: Extent) -> History {
 }
 
 /// Several processes on one database, each `binary` with its own writers and readers; other sessions hold locks beside
-/// them, and sessions are cut.
+/// them, sessions are cut, and the wire breaks.
 pub async fn on_postgres(binary: &Path, extent: Extent) -> History {
     let database = TestDatabase::create(crate::Database::Postgres);
     let url = database.url().expect("a PostgreSQL database");
     let ledger = open(Database::Postgres(options(url))).await;
     let first = begin(&ledger).await;
-    let disturbances = disturb::postgres(url, &mut Rng::with_seed(extent.seed));
+    let mut rng = Rng::with_seed(extent.seed);
+    let disturbances = disturb::postgres(url, &mut rng);
+    let (breaking, wire) = wire::to(url, rng).await;
     let nodes = (0..NODES).map(|node| {
         let order = Order {
-            url: url.to_owned(),
+            url: breaking.clone(),
             plan: extent.plan(node, WRITERS / NODES),
         };
         obey(binary, order)
     });
     let journals = in_time(extent, futures::future::join_all(nodes)).await;
-    drop(disturbances);
+    drop((disturbances, wire));
     let mut journals: Vec<Journal> = journals.into_iter().flatten().collect();
     journals.push(first);
     let log = read_all(&ledger).await;
@@ -179,8 +181,11 @@ async fn open(database: Database) -> Ledger {
     .await
 }
 
-/// The append before all others.
+/// The read models' tables, and the append before all others.
 async fn begin(ledger: &Ledger) -> Journal {
+    rebuild::prepare(ledger.backend())
+        .await
+        .expect("the read models' tables");
     let (asked, append) = workload::first();
     let invoked = stamp();
     let answer = Answer::of(ledger.append(append).await);

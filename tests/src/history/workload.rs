@@ -18,8 +18,8 @@ use super::journal::{Answer, Asked, Flaw, Name, content};
 
 /// Connections that everybody writes to.
 const HOT: u64 = 4;
-/// Connections that are written to now and then.
-const COLD: u64 = 400;
+/// Connections that everybody writes to now and then. Beside them every writer has one of its own.
+const COLD: u64 = 60;
 /// Providers, and the names they quarrel over.
 const PROVIDERS: u64 = 12;
 const NAMES: u64 = 8;
@@ -28,16 +28,18 @@ const NAMES: u64 = 8;
 pub(super) struct Choices {
     rng: Rng,
     name: String,
+    own: StreamKey,
     asked: u64,
     /// Where it believes the streams to stand.
     believed: HashMap<StreamKey, u64>,
 }
 
 impl Choices {
-    pub(super) fn new(name: String, rng: Rng) -> Choices {
+    pub(super) fn new(node: u64, writer: u64, rng: Rng) -> Choices {
         Choices {
             rng,
-            name,
+            name: format!("n{node}-w{writer}"),
+            own: own_connection(node, writer),
             asked: 0,
             believed: HashMap::new(),
         }
@@ -50,13 +52,13 @@ impl Choices {
 
     /// The next append; `now` is the ledger's time.
     pub(super) fn next(&mut self, now: Timestamp) -> (Asked, Append) {
-        let (mut append, flaw) = match self.rng.u32(0..100) {
-            0..30 => (self.connection(), None),
-            30..40 => (self.stale(), None),
-            40..62 => (self.access(), None),
-            62..78 => (self.provider(), None),
-            78..85 => (self.timed(now), None),
-            85..92 => (self.guarded(), None),
+        let (mut append, flaw) = match self.rng.u32(0..200) {
+            0..65 => (self.connection(), None),
+            65..82 => (self.stale(), None),
+            82..128 => (self.access(), None),
+            128..162 => (self.provider(), None),
+            162..177 => (self.timed(now), None),
+            177..197 => (self.guarded(), None),
             _ => self.flawed(),
         };
         self.asked += 1;
@@ -83,7 +85,11 @@ impl Choices {
     }
 
     fn any_connection(&mut self) -> StreamKey {
-        any_connection(&mut self.rng)
+        match self.rng.u32(0..3) {
+            0 => self.own.clone(),
+            1 => numbered(self.rng.u64(0..HOT)),
+            _ => numbered(self.rng.u64(HOT..HOT + COLD)),
+        }
     }
 
     fn connection(&mut self) -> Append {
@@ -205,13 +211,19 @@ impl Choices {
     }
 }
 
-/// A connection, every other time a hot one.
+/// A connection that somebody writes to.
 pub(super) fn any_connection(rng: &mut Rng) -> StreamKey {
-    let id = if rng.bool() {
-        rng.u64(0..HOT)
-    } else {
-        rng.u64(HOT..HOT + COLD)
-    };
+    match rng.u32(0..3) {
+        0 => own_connection(rng.u64(0..4), rng.u64(0..16)),
+        _ => numbered(rng.u64(0..HOT + COLD)),
+    }
+}
+
+fn own_connection(node: u64, writer: u64) -> StreamKey {
+    numbered((node + 1) * 1_000 + writer)
+}
+
+fn numbered(id: u64) -> StreamKey {
     StreamKey::new("connection", format!("connection-{id}"))
 }
 
