@@ -9,9 +9,10 @@ use tokio_postgres::NoTls;
 const FAST: &str = "+1h";
 const SLOW: &str = "-1h";
 
-/// A node whose clock is wrong; how long things take it measures rightly.
+/// A node whose clock is wrong; how long things take it measures rightly. Browsers know all nodes by one address.
 fn wrong(nexus: Nexus, offset: &str) -> Nexus {
     nexus
+        .set("BASE_URL", "http://127.0.0.1:9")
         .set("LD_PRELOAD", &libfaketime())
         .set("FAKETIME", offset)
         .set("FAKETIME_DONT_FAKE_MONOTONIC", "1")
@@ -45,11 +46,13 @@ async fn start(offsets: [&str; 2], (name, value): (&str, &str)) -> [TestNexus; 2
 
 /// What it says happens at the time it believes in: otherwise the rest proves nothing.
 async fn lives_by_its_clock(database: &TestDatabase, nexus: &TestNexus, offset: &str) {
-    let log = nexus.log();
-    let said = log.lines().find(|line| line.starts_with("20"));
-    let said = said
-        .and_then(|line| line.get(..19))
-        .expect("a line of the log");
+    nexus.gateway().get("/health").await.expect(200);
+    let said = until("it has said when", || async {
+        let log = nexus.log();
+        let line = log.lines().find(|line| line.starts_with("20"))?;
+        line.get(..19).map(str::to_owned)
+    })
+    .await;
     let half_way = match offset {
         FAST => "30 minutes",
         _ => "-30 minutes",
@@ -58,11 +61,7 @@ async fn lives_by_its_clock(database: &TestDatabase, nexus: &TestNexus, offset: 
         "SELECT to_char((now() + interval '{half_way}') AT TIME ZONE 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS')"
     );
     let half_way: String = ask(database, &query).await.get(0);
-    assert_eq!(
-        said > half_way.as_str(),
-        offset == FAST,
-        "{said}, {half_way}"
-    );
+    assert_eq!(said > half_way, offset == FAST, "{said}, {half_way}");
 }
 
 async fn ask(database: &TestDatabase, query: &str) -> tokio_postgres::Row {
@@ -164,7 +163,8 @@ async fn a_slow_node_does_not_take_over_a_live_claim() {
 async fn one_call_reaches_the_provider(offsets: [&str; 2]) {
     let [holder, other] = start(offsets, ("UPSTREAM_TIMEOUT", "20s")).await;
     let provider = ScriptedProvider::start().await;
-    let connected = holder.connected(&provider, "google").await;
+    holder.register(provider.profile("google")).await;
+    let connected = connect_across(&holder, &other, &provider).await;
     let (held, gate) = Reply::tokens().held();
     provider.next(held);
     let first = refresh_at(&holder, &connected);
@@ -191,7 +191,8 @@ async fn one_call_reaches_the_provider(offsets: [&str; 2]) {
 async fn a_slow_node_takes_over_the_claim_of_a_dead_fast_one_when_the_database_says() {
     let [mut fast, slow] = start([FAST, SLOW], ("UPSTREAM_TIMEOUT", "1s")).await;
     let provider = ScriptedProvider::start().await;
-    let connected = fast.connected(&provider, "google").await;
+    fast.register(provider.profile("google")).await;
+    let connected = connect_across(&fast, &slow, &provider).await;
     let (held, gate) = Reply::error(503, "x").held();
     provider.next(held);
     let caller = refresh_at(&fast, &connected);
