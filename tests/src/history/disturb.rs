@@ -36,8 +36,8 @@ pub(super) fn postgres(url: &str, rng: &mut Rng) -> JoinSet<()> {
         let (url, mut rng) = (url.to_owned(), rng.fork());
         disturbances.spawn(async move {
             loop {
-                sleep(Duration::from_millis(rng.u64(100..1_200))).await;
-                hold(&url, &statement, Duration::from_millis(rng.u64(5..150))).await;
+                sleep(Duration::from_millis(rng.u64(200..2_000))).await;
+                hold(&url, &statement, Duration::from_millis(rng.u64(5..100))).await;
             }
         });
     }

@@ -98,7 +98,7 @@ async fn write(
     mut choices: Choices,
     deadline: Instant,
 ) -> Journal {
-    while Instant::now() < deadline {
+    while Instant::now() < deadline || choices.is_beginning() {
         let burst: Vec<_> = (0..choices.burst())
             .map(|_| choices.next(ledger.now()))
             .collect();

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use url::Url;
 
 /// One COMMIT of so many is the last thing that its connection carries, or the first that it does not.
-const BREAKS: u32 = 30;
+const BREAKS: u32 = 50;
 /// After one break of so many nobody gets through for a while: longer than a writer looks for its answer.
 const STAYS_BROKEN: u32 = 3;
 const BROKEN_FOR: Duration = Duration::from_millis(1_300);

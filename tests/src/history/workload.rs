@@ -24,12 +24,15 @@ const COLD: u64 = 60;
 const PROVIDERS: u64 = 12;
 const NAMES: u64 = 8;
 
+/// What every writer begins with: one of each kind, so that no run goes without.
+const FIRST: [u32; 7] = [0, 65, 82, 128, 162, 177, 199];
+
 /// One writer's choices. The same seed makes the same ones, given the same answers.
 pub(super) struct Choices {
     rng: Rng,
     name: String,
     own: StreamKey,
-    asked: u64,
+    asked: usize,
     /// Where it believes the streams to stand.
     believed: HashMap<StreamKey, u64>,
 }
@@ -45,6 +48,11 @@ impl Choices {
         }
     }
 
+    /// Whether it has not asked for one of each kind yet.
+    pub(super) fn is_beginning(&self) -> bool {
+        self.asked < FIRST.len()
+    }
+
     /// How many appends to ask for at once.
     pub(super) fn burst(&mut self) -> usize {
         self.rng.usize(1..=5)
@@ -52,7 +60,11 @@ impl Choices {
 
     /// The next append; `now` is the ledger's time.
     pub(super) fn next(&mut self, now: Timestamp) -> (Asked, Append) {
-        let (mut append, flaw) = match self.rng.u32(0..200) {
+        let kind = match FIRST.get(self.asked) {
+            Some(kind) => *kind,
+            None => self.rng.u32(0..200),
+        };
+        let (mut append, flaw) = match kind {
             0..65 => (self.connection(), None),
             65..82 => (self.stale(), None),
             82..128 => (self.access(), None),
