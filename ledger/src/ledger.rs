@@ -140,17 +140,15 @@ impl Ledger {
     /// [`OpenError`]
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let (queue, waiting) = mpsc::channel(options.queue_capacity.max(1));
-        let clock = Arc::new(Clock::new());
+        let clock = Arc::new(match options.database {
+            Database::Sqlite { .. } => Clock::process(),
+            Database::Postgres(_) => Clock::server(),
+        });
         let (backend, source, head, writer) = match options.database {
             Database::Sqlite { path } => {
-                let opened = SqliteDatabase::open(
-                    &path,
-                    options.projector,
-                    Arc::clone(&clock),
-                    queue.downgrade(),
-                    waiting,
-                )
-                .await?;
+                let opened =
+                    SqliteDatabase::open(&path, options.projector, queue.downgrade(), waiting)
+                        .await?;
                 (
                     Backend::Sqlite(opened.database),
                     Source::Sqlite(opened.streams, opened.gate),

@@ -238,3 +238,35 @@ async fn only_what_is_due_lapses(offsets: [&str; 2]) {
         ["connection.requested"]
     );
 }
+
+/// A machine that slept, or whose clock was put right: the clock is two hours further from one moment to the next, and
+/// nothing else has happened. Returns how often the provider was asked to renew a token that lives for one hour.
+async fn refreshes_after_a_leap(database: Database) -> usize {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let clock = directory.path().join("clock");
+    std::fs::write(&clock, "+0").expect("a file");
+    let nexus = wrong(Nexus::new(database), "+0")
+        .without("FAKETIME")
+        .without("BASE_URL")
+        .set("FAKETIME_TIMESTAMP_FILE", &clock.display().to_string())
+        .set("FAKETIME_NO_CACHE", "1")
+        .start()
+        .await;
+    let provider = ScriptedProvider::start().await;
+    let connected = nexus.connected(&provider, "google").await;
+    nexus.token(&connected.id).await.expect(200);
+    assert_eq!(provider.refreshes().len(), 0);
+    std::fs::write(&clock, "+2h").expect("a file");
+    nexus.token(&connected.id).await.expect(200);
+    provider.refreshes().len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_sqlite_the_process_has_the_time_and_a_leap_is_seen_at_once() {
+    assert_eq!(refreshes_after_a_leap(Database::Sqlite).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_a_leap_of_a_nodes_clock_changes_nothing() {
+    assert_eq!(refreshes_after_a_leap(Database::Postgres).await, 0);
+}

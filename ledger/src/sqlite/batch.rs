@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
 
@@ -11,7 +10,7 @@ use super::wal::Wal;
 use super::write;
 use crate::admission::{Decided, decide};
 use crate::append::{Append, RecordedEvent};
-use crate::clock::{Clock, wall_clock};
+use crate::clock::wall_clock;
 use crate::ledger::{ProjectError, Projector};
 use crate::writer::{BatchError, Batcher, Work};
 
@@ -19,7 +18,6 @@ use crate::writer::{BatchError, Batcher, Work};
 pub(super) struct SqliteBatcher {
     connection: Connection,
     projector: Option<Box<dyn Projector>>,
-    clock: Arc<Clock>,
     wal: Wal,
     batches: u64,
     _lock: File,
@@ -74,7 +72,6 @@ impl SqliteBatcher {
         connection: Connection,
         path: &Path,
         projector: Option<Box<dyn Projector>>,
-        clock: Arc<Clock>,
         gate: Gate,
         lock: File,
     ) -> Self {
@@ -82,7 +79,6 @@ impl SqliteBatcher {
         Self {
             connection,
             projector,
-            clock,
             wal,
             batches: 0,
             _lock: lock,
@@ -93,7 +89,6 @@ impl SqliteBatcher {
         let Self {
             connection,
             projector,
-            clock,
             batches,
             ..
         } = self;
@@ -101,7 +96,6 @@ impl SqliteBatcher {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(Failure::from)?;
         let now = wall_clock();
-        clock.observe(now);
         let decided = decide(
             batch,
             write::read_facts(&transaction, batch, now).map_err(Failure::from)?,

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -17,7 +16,6 @@ use super::batch::SqliteBatcher;
 use super::readers::Readers;
 use super::{Gate, Opened, SqliteDatabase, files, in_transaction, rows};
 use crate::admission::Head;
-use crate::clock::Clock;
 use crate::ledger::{OpenError, Projector};
 use crate::migrate::{self, MigrateError, Migration};
 use crate::writer::{self, Message};
@@ -58,7 +56,6 @@ impl SqliteDatabase {
     pub(crate) async fn open(
         path: &Path,
         projector: Option<Box<dyn Projector>>,
-        clock: Arc<Clock>,
         queue: mpsc::WeakSender<Message>,
         waiting: mpsc::Receiver<Message>,
     ) -> Result<Opened, OpenError> {
@@ -71,14 +68,7 @@ impl SqliteDatabase {
         let streams = open_loaders(path).await?;
         let readers = Readers::start(files.reading, &gate).map_err(unavailable)?;
         let (head, seen) = watch::channel(files.head);
-        let batcher = SqliteBatcher::new(
-            files.writing,
-            path,
-            projector,
-            clock,
-            gate.clone(),
-            files.lock,
-        );
+        let batcher = SqliteBatcher::new(files.writing, path, projector, gate.clone(), files.lock);
         let writer = start_writer(waiting, batcher, head)?;
         Ok(Opened {
             database: Self {

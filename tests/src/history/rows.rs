@@ -73,15 +73,15 @@ pub(super) struct Folds {
 }
 
 impl Folds {
-    /// The digest of the row after an event; `None` for a stream without rows.
+    /// The digest of the row after an event; `None` for a stream without rows, and for an event that does not fold.
     pub(super) fn after(&mut self, event: &RecordedEvent) -> Option<u64> {
         if let Some(key) = Connections::key(event) {
-            let row = Connections::apply(self.connections.remove(key), event).expect("it folds")?;
+            let row = Connections::apply(self.connections.remove(key), event).ok()??;
             self.connections.insert(key.to_owned(), row.clone());
             return Some(connection_print(row));
         }
         let key = Providers::key(event)?;
-        let row = Providers::apply(self.providers.remove(key), event).expect("it folds")?;
+        let row = Providers::apply(self.providers.remove(key), event).ok()??;
         self.providers.insert(key.to_owned(), row.clone());
         Some(provider_print(row))
     }

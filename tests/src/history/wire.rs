@@ -11,21 +11,32 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
-/// One COMMIT of so many is the last thing that its connection carries, or the first that it does not.
-const BREAKS: u32 = 50;
+/// After so many milliseconds a COMMIT is the last thing that its connection carries, or the first that it does not.
+const BREAKS_AFTER: std::ops::Range<u64> = 50..700;
 /// After one break of so many nobody gets through for a while: longer than a writer looks for its answer.
-const STAYS_BROKEN: u32 = 3;
+const STAYS_BROKEN: u32 = 5;
 const BROKEN_FOR: Duration = Duration::from_millis(1_300);
 
 /// What all connections share.
 struct Shared {
     rng: Mutex<Rng>,
+    breaks_from: Mutex<Instant>,
     broken_until: Mutex<Instant>,
 }
 
 impl Shared {
     fn one_of(&self, number: u32) -> bool {
         self.rng.lock().unwrap().u32(0..number) == 0
+    }
+
+    /// Whether the next COMMIT breaks its connection; then it takes a while until one does again.
+    fn breaks(&self) -> bool {
+        let (now, mut from) = (Instant::now(), self.breaks_from.lock().unwrap());
+        let breaks = now >= *from;
+        if breaks {
+            *from = now + Duration::from_millis(self.rng.lock().unwrap().u64(BREAKS_AFTER));
+        }
+        breaks
     }
 
     fn is_broken(&self) -> bool {
@@ -42,6 +53,7 @@ pub(super) async fn to(url: &str, rng: Rng) -> (String, JoinSet<()>) {
     url.set_port(Some(port)).expect("a port");
     let shared = Arc::new(Shared {
         rng: Mutex::new(rng),
+        breaks_from: Mutex::new(Instant::now()),
         broken_until: Mutex::new(Instant::now()),
     });
     let mut wire = JoinSet::new();
@@ -77,7 +89,7 @@ async fn asked(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, shared: &S
     let mut buffer = vec![0; 1 << 16];
     while let Ok(count @ 1..) = client.read(&mut buffer).await {
         let bytes = &buffer[..count];
-        let breaks = bytes.ends_with(b"COMMIT\0") && shared.one_of(BREAKS);
+        let breaks = bytes.ends_with(b"COMMIT\0") && shared.breaks();
         let arrives = !breaks || shared.one_of(2);
         if arrives && server.write_all(bytes).await.is_err() {
             return;
