@@ -212,13 +212,15 @@ impl Choices {
             1 => Flaw::KeyThere,
             _ => Flaw::Unfoldable,
         };
-        match flaw {
-            Flaw::NotJson => append.events[0].payload = "{".to_owned(),
-            Flaw::Unfoldable => {
-                append.events[0].payload = r#"{"type":"connection.untold"}"#.to_owned()
+        let payload = match flaw {
+            Flaw::NotJson => "{",
+            Flaw::Unfoldable => r#"{"type":"connection.untold"}"#,
+            Flaw::KeyThere => {
+                append.keys = vec![KeyChange::Put(the_key())];
+                return (append, Some(flaw));
             }
-            Flaw::KeyThere => append.keys = vec![KeyChange::Put(the_key())],
-        }
+        };
+        payload.clone_into(&mut append.events[0].payload);
         (append, Some(flaw))
     }
 }

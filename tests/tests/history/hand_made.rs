@@ -86,9 +86,8 @@ fn the_log() -> Vec<Logged> {
         .to_vec()
 }
 
-/// Six events of five appends, every kind of refusal, readers of every kind.
-fn good() -> History {
-    let log = the_log();
+/// Five appends that are in the log, and every kind of refusal.
+fn written(log: &[Logged]) -> Vec<Record> {
     let recorded = |positions: std::ops::RangeInclusive<usize>| {
         let entries = log[positions.start() - 1..*positions.end()].iter();
         Answer::Recorded(entries.map(|logged| logged.entry.clone()).collect())
@@ -101,7 +100,7 @@ fn good() -> History {
         guards: vec![(stream("s"), at)],
         ..asked
     };
-    let writer = vec![
+    vec![
         append(10, 20, asked("a", "s", Some(0), 1), recorded(1..=1)),
         append(30, 40, asked("b", "s", Some(1), 2), recorded(2..=3)),
         append(35, 45, take(asked("c", "t", Some(0), 1)), recorded(4..=4)),
@@ -169,7 +168,12 @@ fn good() -> History {
             asked("l", "w", Some(0), 1),
             Answer::NotDone("away".to_owned()),
         ),
-    ];
+    ]
+}
+
+/// Six events of five appends, readers of every kind.
+fn good() -> History {
+    let log = the_log();
     let read = |invoked, returned, to| Record::Read {
         span: Span { invoked, returned },
         from: 1,
@@ -194,7 +198,7 @@ fn good() -> History {
         head,
     };
     let journals = vec![
-        journal("writer", writer),
+        journal("writer", written(&log)),
         journal("reader", vec![read(46, 48, 4), read(90, 95, 6)]),
         journal("subscriber", vec![followed(90, 1, 3), followed(91, 4, 6)]),
         journal("rows", vec![row(None, Some(3_000)), row(Some(4), None)]),
@@ -405,7 +409,7 @@ fn a_stale_or_wrong_read_model_is_found() {
             };
         });
         breaks(Rule::RowCurrent, |history| {
-            row(history, record).sequence = 4
+            row(history, record).sequence = 4;
         });
         breaks(Rule::RowTrue, |history| row(history, record).position = 2);
     }
