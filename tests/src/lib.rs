@@ -24,6 +24,7 @@ mod contract;
 mod database;
 mod flow;
 mod nexus;
+mod operator;
 mod real;
 mod scripted;
 mod verified;

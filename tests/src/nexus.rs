@@ -23,23 +23,26 @@ pub fn root() -> PathBuf {
         .to_owned()
 }
 
-/// The server's binary, beside the test's own executable in the target directory.
+/// The server's binary.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let own = std::env::current_exe().expect("this executable");
-        let directory = own
-            .ancestors()
-            .nth(2)
-            .expect("target/<profile>/deps/<test>");
-        let binary = directory.join("nexus");
-        assert!(
-            binary.is_file(),
-            "{} is missing: cargo build -p nexus-api --bin nexus",
-            binary.display()
-        );
-        binary
-    })
+    BINARY.get_or_init(|| beside_this_executable("nexus"))
+}
+
+/// A binary beside the test's own executable in the target directory.
+pub(crate) fn beside_this_executable(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("this executable");
+    let directory = own
+        .ancestors()
+        .nth(2)
+        .expect("target/<profile>/deps/<test>");
+    let binary = directory.join(name);
+    assert!(
+        binary.is_file(),
+        "{} is missing: cargo build -p nexus-api -p nexus-admin",
+        binary.display()
+    );
+    binary
 }
 
 /// A server that does not run yet: its settings, its data directory, its database.
@@ -190,6 +193,11 @@ impl TestNexus {
     /// The database.
     pub fn database(&self) -> &TestDatabase {
         self.nexus.database()
+    }
+
+    /// What it was started with.
+    pub fn settings(&self) -> &Nexus {
+        &self.nexus
     }
 
     /// All it has said so far, on both outputs, before and since restarts.

@@ -378,7 +378,7 @@ impl Application {
     /// The id of a connection: the only place it is kept is sealed, beside its request.
     pub(super) async fn connection_id(&self, row: &ConnectionRow) -> Result<String, Fault> {
         let missing = || {
-            Fault::Internal(format!(
+            Fault::Unreadable(format!(
                 "the id of connection {} cannot be opened",
                 row.reference
             ))
