@@ -211,6 +211,9 @@ pub async fn verify_with(
             head,
         });
     }
+    if log.tree.size() < head {
+        return Err(diverges(log.tree.size() + 1, Divergence::Gap));
+    }
     log.compare(&ends)?;
     outside.check_rest(&log.tree)?;
     inside.check_rest(&log.tree).await?;

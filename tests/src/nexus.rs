@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 use url::Url;
 
-use crate::client::Client;
+use crate::answer::Answer;
+use crate::client::{Client, Record};
 use crate::contract::Contract;
 use crate::database::{Database, TestDatabase};
 use process::Process;
@@ -119,6 +120,7 @@ impl Nexus {
             earlier: String::new(),
             gateway,
             broker,
+            record: Record::default(),
         }
     }
 
@@ -149,6 +151,7 @@ pub struct TestNexus {
     earlier: String,
     gateway: Url,
     broker: Url,
+    record: Record,
 }
 
 impl TestNexus {
@@ -159,7 +162,7 @@ impl TestNexus {
 
     /// The Gateway, without a key.
     pub fn gateway(&self) -> Client {
-        Client::new(self.gateway.clone(), Contract::gateway())
+        Client::new(self.gateway.clone(), Contract::gateway()).with_record(&self.record)
     }
 
     /// The Gateway, with the admin key.
@@ -169,12 +172,22 @@ impl TestNexus {
 
     /// The Broker, without a key.
     pub fn broker_without_key(&self) -> Client {
-        Client::new(self.broker.clone(), Contract::broker())
+        Client::new(self.broker.clone(), Contract::broker()).with_record(&self.record)
     }
 
     /// The Broker, with the admin key.
     pub fn broker(&self) -> Client {
         self.broker_without_key().with_key(&self.api_key())
+    }
+
+    /// Keeps every answer from now on, for [`TestNexus::answers`].
+    pub fn record_answers(&self) {
+        self.record.begin();
+    }
+
+    /// Every answer since [`TestNexus::record_answers`], in the order in which they came.
+    pub fn answers(&self) -> Vec<Answer> {
+        self.record.answers()
     }
 
     /// The key that the first start made.

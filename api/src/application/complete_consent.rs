@@ -25,7 +25,7 @@ use crate::return_url::with_params;
 use crate::upstream::{IdTokenClaims, ResolvedProvider, TokenAnswer};
 
 /// What came back with the user (RFC 6749 section 4.1.2, RFC 9207).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Callback {
     /// The authorization code.
     pub code: Option<String>,
@@ -35,6 +35,16 @@ pub struct Callback {
     pub iss: Option<String>,
     /// The provider's error code.
     pub error: Option<String>,
+}
+
+/// The code and the state are secrets until they are spent.
+impl fmt::Debug for Callback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callback")
+            .field("iss", &self.iss)
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why the user cannot be sent anywhere: the state is no good.
