@@ -125,11 +125,9 @@ async fn a_providers_key_that_is_gone_stops_what_needs_its_secret_alone(database
     assert_eq!(nexus.status(&there.id).await["status"], "active");
     let callback = others.consent(&pending.auth_url).await;
     let answer = nexus.gateway().visit(&callback).await;
-    println!(
-        "{} {} {:?}",
-        answer.status,
-        answer.text,
-        answer.headers.get("location")
+    assert_eq!(
+        answer.location_param("error").as_deref(),
+        Some("server_error")
     );
     assert!(others.refreshes().is_empty());
     lived.everything_else_works().await;

@@ -36,7 +36,7 @@ const CAPTURED: [(&str, &str, &str); 9] = [
     ("query_param", "api_key", "canary-query-key"),
     ("basic_auth", "username", "canary-username"),
     ("basic_auth", "password", "canary-password"),
-    ("hmac_payload", "api_secret", "canary-hmac-secret"),
+    ("hmac_payload", "secret", "canary-hmac-secret"),
     ("aws_sigv4", "access_key", "canary-aws-access-key"),
     ("aws_sigv4", "secret_key", "canary-aws-secret-key"),
     ("aws_sigv4", "session_token", "canary-aws-session"),

@@ -1,6 +1,8 @@
 //! The user came back from the provider: the callback. The one-time state is spent before the code
 //! is exchanged, so that a code is never exchanged twice.
 
+use std::fmt;
+
 use nexus_domain::connection::{
     Connection, ConnectionCommand, ConnectionError, FailureReason, Outcome,
 };
