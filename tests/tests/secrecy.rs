@@ -23,7 +23,7 @@ const NEVER_ANSWERED: [&str; 14] = [
     "canary-wrong-type",
     "canary-wrong-admin-key",
     "canary-bearer",
-    "canary-query",
+    "canary-of-a-query",
     "canary-code-of-nobody",
     "canary-state-of-nobody",
     "canary-unknown-id",
@@ -377,17 +377,17 @@ async fn refusals(nexus: &TestNexus) {
         .await
         .refused(404, "connection_not_found");
     gateway
-        .get("/v1/canary-unknown-id?access_token=canary-query")
+        .get("/v1/canary-unknown-id?access_token=canary-of-a-query")
         .await
         .refused(404, "not_found");
     nexus
         .broker()
-        .get("/audit?limit=canary-query")
+        .get("/audit?limit=canary-of-a-query")
         .await
         .refused(400, "invalid_limit");
     nexus
         .broker()
-        .get("/audit?since=canary-query")
+        .get("/audit?since=canary-of-a-query")
         .await
         .refused(400, "invalid_since");
     let nobodys = "code=canary-code-of-nobody&state=canary-state-of-nobody";
