@@ -10,6 +10,7 @@ use serde_json::json;
 on_both_databases! {
     a_log_that_nobody_touched_is_verified,
     changed_contents_are_found,
+    a_row_that_is_no_event_any_more_is_found,
     a_changed_order_is_found,
     missing_and_added_events_are_found,
     columns_that_auditors_filter_by_are_part_of_it,
@@ -138,6 +139,30 @@ async fn changed_contents_are_found(database: Database) {
             )
             .await;
         assert_eq!(said, format!("4: {leaf}"), "{column}");
+    }
+    vault.verified(&[]).await;
+}
+
+async fn a_row_that_is_no_event_any_more_is_found(database: Database) {
+    let vault = lived(database).await;
+    let short = vault.nexus.bytes(b"short");
+    let mut changes = vec![format!("leaf = {short}"), "sequence = -4".to_owned()];
+    if database == Database::Sqlite {
+        // No character of UTF-8.
+        changes.push("payload = CAST(x'ff' AS TEXT)".to_owned());
+    }
+    for change in changes {
+        let said = vault
+            .meanwhile(
+                &format!("CREATE TABLE was AS SELECT * FROM events; UPDATE events SET {change} WHERE position = 4;"),
+                "UPDATE events SET leaf = (SELECT leaf FROM was WHERE position = 4), sequence = (SELECT sequence FROM was WHERE position = 4), payload = (SELECT payload FROM was WHERE position = 4) WHERE position = 4; DROP TABLE was;",
+            )
+            .await;
+        let expected = match database {
+            Database::Sqlite => "4: it is not in the form of an event",
+            Database::Postgres => "4: its contents do not have its leaf hash",
+        };
+        assert_eq!(said, expected, "{change}");
     }
     vault.verified(&[]).await;
 }
