@@ -185,3 +185,76 @@ async fn verify_at(broker: &Broker, notes: &[String]) -> Result<Summary, AuditEr
         tokio::time::sleep(crate::LOOK_EVERY).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::broker::scripted::{Scripted, broker_at};
+
+    /// What comes of a verification whose states the Broker tells one after another.
+    async fn told(states: &[Value]) -> Result<Summary, AuditError> {
+        let mut answers = vec![(202, "{}".to_owned())];
+        answers.extend(states.iter().map(|state| {
+            let body = json!({"verification": state});
+            (200, body.to_string())
+        }));
+        let scripted = Scripted::serve(answers);
+        verify_at(&broker_at(&scripted.url, "key"), &[]).await
+    }
+
+    #[tokio::test]
+    async fn a_verification_is_watched_until_it_is_done() {
+        let running = json!({"state": "running", "position": 20, "head": 40});
+        let done = json!({"state": "done", "size": 42, "root": "cm9vdA==", "checkpoints": 7, "outside": 1, "signed": 40});
+        let summary = told(&[running, done]).await.unwrap();
+        assert_eq!(
+            summary.text(),
+            "verified: 42 events, root cm9vdA==\n\
+             checkpoints that agree: 7 in the database, 1 kept outside\n\
+             not signed yet: 2 at the end; whoever can write the database could have changed them\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn only_a_divergence_is_a_verdict() {
+        let diverged = json!({"state": "diverged", "position": 3, "message": "the log diverges"});
+        let failed = json!({"state": "failed", "message": "the database is away"});
+        let said =
+            |error: AuditError| (matches!(error, AuditError::Diverges(_)), error.to_string());
+        assert_eq!(
+            said(told(&[diverged]).await.unwrap_err()),
+            (true, "the log diverges".to_owned())
+        );
+        assert_eq!(
+            said(told(&[failed]).await.unwrap_err()),
+            (
+                false,
+                "the log could not be verified: the database is away".to_owned()
+            )
+        );
+        assert!(matches!(
+            told(&[Value::Null]).await,
+            Err(AuditError::Forgotten)
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_verification_under_way_is_joined_unless_it_would_miss_our_checkpoints() {
+        let done = json!({"verification": {"state": "done", "size": 0, "root": "", "checkpoints": 0, "outside": 0, "signed": 0}});
+        let busy = r#"{"error": "conflict", "code": "conflict", "message": "A verification is under way.", "request_id": "r"}"#;
+        let answers = vec![(409, busy.to_owned()), (200, done.to_string())];
+        let scripted = Scripted::serve(answers.clone());
+        verify_at(&broker_at(&scripted.url, "key"), &[])
+            .await
+            .unwrap();
+        let scripted = Scripted::serve(answers);
+        let broker = broker_at(&scripted.url, "key");
+        let refused = verify_at(&broker, &["note".to_owned()]).await;
+        assert!(matches!(
+            refused,
+            Err(AuditError::Broker(BrokerError::Refused { .. }))
+        ));
+    }
+}
