@@ -181,7 +181,8 @@ pub(crate) async fn a_checkpoint_kept_outside_is_compared_too(store: &Store) {
         ..Trust::default()
     };
     let mut seen = Vec::new();
-    let verified = verify_with(ledger.backend(), &trusting(5, root), |progress| {
+    let trust = trusting(5, root);
+    let verified = verify_with(ledger.backend(), &trust, |progress| {
         seen.push((progress.position, progress.head));
     });
     let verified = verified.await.unwrap();
