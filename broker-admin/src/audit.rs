@@ -93,17 +93,17 @@ impl Summary {
             outside,
             signed,
         } = self;
-        let mut text = format!("verified: {size} events, root {root}\n");
-        text += &format!(
-            "checkpoints that agree: {checkpoints} in the database, {outside} kept outside\n"
-        );
-        if signed < size {
-            let after = size - signed;
-            text += &format!(
+        let unsigned = match size.saturating_sub(*signed) {
+            0 => String::new(),
+            after => format!(
                 "not signed yet: {after} at the end; whoever can write the database could have changed them\n"
-            );
-        }
-        text
+            ),
+        };
+        format!(
+            "verified: {size} events, root {root}\n\
+             checkpoints that agree: {checkpoints} in the database, {outside} kept outside\n\
+             {unsigned}"
+        )
     }
 }
 

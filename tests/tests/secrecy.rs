@@ -80,7 +80,7 @@ async fn no_secret_is_found_where_it_must_not_be(database: Database) {
         ("the logs", nexus.log()),
         ("the database", stored(&nexus, database).await),
     ];
-    let all = [&secrets.never, &secrets.served, &secrets.bearer].map(|some| some.as_slice());
+    let all = [&secrets.never, &secrets.served, &secrets.bearer].map(Vec::as_slice);
     for (place, text) in &places {
         assert!(
             text.contains("nexus") || text.contains("provider"),
@@ -170,7 +170,7 @@ fn answers_hold_only_what_they_may(answers: &[Answer], secrets: &Secrets) {
         if !(credential && answer.status == 200) {
             forbidden.extend(&secrets.served);
         }
-        if !credential && !(consent && answer.status < 400) {
+        if !(credential || consent && answer.status < 400) {
             forbidden.extend(&secrets.bearer);
         }
         for secret in forbidden {

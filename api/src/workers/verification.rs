@@ -87,7 +87,10 @@ impl Verifications {
             let trust = Trust::new(key, outside);
             let outcome =
                 verify_with(&backend, &trust, |progress| all.set(running(progress))).await;
-            all.set(outcome.map_or_else(failed, |verified| done(&verified)));
+            all.set(match outcome {
+                Ok(verified) => done(&verified),
+                Err(error) => failed(&error),
+            });
         });
         Ok(())
     }
@@ -114,13 +117,14 @@ fn done(verified: &Verified) -> VerificationStatus {
     }
 }
 
-fn failed(error: VerifyError) -> VerificationStatus {
+fn failed(error: &VerifyError) -> VerificationStatus {
     let message = error.to_string();
     tracing::error!(%message, "the log is not verified");
     match error {
-        VerifyError::Divergence { position, .. } => {
-            VerificationStatus::Diverged { position, message }
-        }
+        VerifyError::Divergence { position, .. } => VerificationStatus::Diverged {
+            position: *position,
+            message,
+        },
         VerifyError::Read(_) => VerificationStatus::Failed { message },
     }
 }
