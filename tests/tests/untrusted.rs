@@ -304,7 +304,7 @@ async fn a_history_rewritten_with_its_hashes_is_found_by_the_checkpoint_that_sig
     for (changed, signed, agreed) in [(7, END, HALF), (3, HALF, 0)] {
         let mut events = honest.clone();
         let event = &mut events[changed - 1];
-        event.event_version = "2".to_owned();
+        event.event_version = String::from("2");
         let forged = format!(
             "UPDATE events SET event_version = '1'; UPDATE events SET event_version = '2' WHERE position = {changed};{}",
             rehashed(&vault.nexus, &mut events)
