@@ -139,6 +139,10 @@ pub enum Fault {
     /// The thing kept changing underneath.
     #[error("the stream kept changing")]
     Conflict,
+    /// A sealed secret does not open: its data key is gone or does not unwrap, or the ciphertext is
+    /// altered or out of place. The text names no secret.
+    #[error("{0}")]
+    Unreadable(String),
     /// A defect, or damaged data; the text names no secret.
     #[error("{0}")]
     Internal(String),

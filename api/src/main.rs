@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use nexus_api::config::{Config, LogFormat, Settings};
+use nexus_api::panics::keep_messages_out_of_the_log;
 use nexus_api::server::serve;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -59,6 +60,7 @@ fn start() -> anyhow::Result<()> {
         }
         Some(Command::Serve) | None => {
             log_to_stderr(config.log_format);
+            keep_messages_out_of_the_log();
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()?;

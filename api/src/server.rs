@@ -28,7 +28,7 @@ use crate::http::doors::{Doors, broker, gateway};
 use crate::keys::ServerKeys;
 use crate::random::make_bytes;
 use crate::upstream::{Upstream, UpstreamConfig};
-use crate::workers::{Rebuilds, rebuild_and_record, sweep};
+use crate::workers::{Rebuilds, Verifications, rebuild_and_record, sweep};
 
 /// How long requests under way may take to end.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
@@ -73,6 +73,7 @@ async fn run(
         keys: Arc::new(keys.api_keys.clone()),
         require_key: config.require_api_key,
         rebuilds: Rebuilds::default(),
+        verifications: Verifications::default(),
     };
     let (stopping, stopped) = watch::channel(false);
     let sweeper = tokio::spawn(sweep(application.clone(), stopped.clone()));

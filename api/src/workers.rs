@@ -1,5 +1,7 @@
 //! What runs beside the requests: the sweep of lapsed consents, and rebuilds of read models.
 
+mod verification;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +14,8 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::application::Application;
+
+pub use verification::{VerificationRunning, VerificationStatus, Verifications};
 
 /// Between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);

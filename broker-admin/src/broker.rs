@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::key::ApiKey;
 
@@ -71,6 +71,40 @@ pub(crate) enum Rebuild {
     },
 }
 
+/// How a verification of the log goes or went.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub(crate) enum Verification {
+    Running {
+        position: u64,
+        head: u64,
+    },
+    Done {
+        size: u64,
+        root: String,
+        checkpoints: u64,
+        outside: u64,
+        signed: u64,
+    },
+    Diverged {
+        message: String,
+    },
+    Failed {
+        message: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct VerificationAnswer {
+    verification: Option<Verification>,
+}
+
+/// What the verification must agree with beside the database.
+#[derive(Serialize)]
+struct KeptOutside<'a> {
+    checkpoints: &'a [String],
+}
+
 /// What came of asking for a rebuild.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begun {
@@ -123,6 +157,56 @@ impl Broker {
         let answer = self
             .send(self.client.get(self.door(&["projections"])))
             .await?;
+        self.json(answer).await
+    }
+
+    /// The public key under which checkpoints are signed, a line.
+    pub(crate) async fn audit_key(&self) -> Result<String, BrokerError> {
+        self.text(&["key"]).await
+    }
+
+    /// The newest signed checkpoint, a note.
+    pub(crate) async fn checkpoint(&self) -> Result<String, BrokerError> {
+        self.text(&["checkpoint"]).await
+    }
+
+    /// Starts a verification of the log.
+    pub(crate) async fn start_verification(&self, notes: &[String]) -> Result<Begun, BrokerError> {
+        let kept = KeptOutside { checkpoints: notes };
+        let door = self.door(&["verification"]);
+        let answer = self.send(self.client.post(door).json(&kept)).await?;
+        match answer.status() {
+            StatusCode::ACCEPTED => Ok(Begun::Started),
+            // Another one knows nothing of our checkpoints.
+            StatusCode::CONFLICT if notes.is_empty() => Ok(Begun::UnderWay),
+            _ => Err(self.refusal(answer).await),
+        }
+    }
+
+    /// How the newest verification since the server's start goes or went.
+    pub(crate) async fn verification(&self) -> Result<Option<Verification>, BrokerError> {
+        let door = self.door(&["verification"]);
+        let answer = self.send(self.client.get(door)).await?;
+        let answer: VerificationAnswer = self.json(answer).await?;
+        Ok(answer.verification)
+    }
+
+    async fn text(&self, segments: &[&str]) -> Result<String, BrokerError> {
+        let mut door = self.base.clone();
+        if let Ok(mut path) = door.path_segments_mut() {
+            path.pop_if_empty().push("audit").extend(segments);
+        }
+        let answer = self.send(self.client.get(door)).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(self.refusal(answer).await);
+        }
+        answer
+            .text()
+            .await
+            .map_err(|error| self.unreachable(&error))
+    }
+
+    async fn json<T: for<'a> Deserialize<'a>>(&self, answer: Response) -> Result<T, BrokerError> {
         if answer.status() != StatusCode::OK {
             return Err(self.refusal(answer).await);
         }

@@ -1,24 +1,33 @@
 //! `nexus-admin`: how operators act on a running vault, over its Broker.
 //!
-//! The database is never opened here: the server has it, and does the work.
+//! The server has the database and does the work. What is done here with `--offline` only reads it, so
+//! that an auditor need not trust the server.
 
+mod audit;
 mod broker;
 mod key;
 mod projections;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use reqwest::Url;
 
+use audit::{Audit, AuditError};
 use broker::{Broker, BrokerError};
 use key::{KeyError, KeySource};
 use projections::RebuildError;
 
+/// Between two looks at work that the server does.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The exit code of a log that is not what was recorded.
+const NOT_VERIFIED: u8 = 4;
+
 /// Operates a running vault over its Broker.
 ///
-/// Exit codes: 0 done, 1 failed, 2 used wrongly.
+/// Exit codes: 0 done, 1 failed, 2 used wrongly, 4 verification failed.
 #[derive(Debug, Parser)]
 #[command(name = "nexus-admin", version)]
 struct Cli {
@@ -39,6 +48,9 @@ struct ConnectionArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The audit log: verifying it, and what an auditor keeps to verify it by.
+    #[command(subcommand)]
+    Audit(Audit),
     /// The read models: which generation serves, and rebuilding them from the log.
     #[command(subcommand)]
     Projections(Projections),
@@ -64,11 +76,22 @@ enum Failure {
     Broker(#[from] BrokerError),
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     #[error("the output cannot be written: {0}")]
     Output(#[from] io::Error),
 }
 
-#[tokio::main(flavor = "current_thread")]
+impl Failure {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Audit(AuditError::Diverges(_)) => ExitCode::from(NOT_VERIFIED),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+#[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     // It fails only when a provider is installed already, which is as good.
     drop(rustls::crypto::ring::default_provider().install_default());
@@ -77,14 +100,20 @@ async fn main() -> ExitCode {
         Err(failure) => {
             // Nobody is left to tell when this fails too.
             drop(writeln!(io::stderr(), "nexus-admin: {failure}"));
-            ExitCode::FAILURE
+            failure.exit_code()
         }
     }
 }
 
 async fn run(cli: Cli, output: &mut impl Write) -> Result<(), Failure> {
+    if let Command::Audit(audit) = &cli.command
+        && let Some(arguments) = audit.offline()
+    {
+        return Ok(audit::run_offline(arguments, output).await?);
+    }
     let broker = Broker::new(cli.connection.broker_url, &cli.connection.key.read()?)?;
     match cli.command {
+        Command::Audit(audit) => audit::run(&audit, &broker, output).await?,
         Command::Projections(Projections::Status) => {
             let listing = broker.projections().await?;
             output.write_all(projections::table(&listing).as_bytes())?;
@@ -122,6 +151,16 @@ mod tests {
             &["projections"],
             &["--broker-url", "nowhere", "projections", "status"],
             &["projections", "status", "connections"],
+            &["audit"],
+            &["audit", "verify", "--offline"],
+            &[
+                "audit",
+                "verify",
+                "--public-key",
+                "k",
+                "--public-key-file",
+                "f",
+            ],
         ] {
             assert_eq!(refused(arguments).exit_code(), 2, "{arguments:?}");
         }

@@ -4,8 +4,10 @@ use nexus_domain::sealing::{KeyId, WrappedKey};
 
 use crate::admission::Head;
 use crate::append::RecordedEvent;
+use crate::ledger::{Database, OpenError};
 use crate::postgres::PostgresDatabase;
 use crate::sqlite::SqliteDatabase;
+use crate::verify::{Ends, StoredEvent};
 
 /// The database, for what reads it beside the log: projections and queries.
 #[derive(Clone)]
@@ -34,6 +36,26 @@ pub struct StoredCheckpoint {
 }
 
 impl Backend {
+    /// Opens a database that somebody else serves, to read it and nothing more: no migration is
+    /// applied, no lock that keeps a server out is taken, and every write is refused.
+    ///
+    /// An `SQLite` file may be served by another process meanwhile; each read is a short transaction of
+    /// its own. This process must not serve it as well. The directory must be writable, because
+    /// `SQLite` shares its index of the write-ahead log there.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub async fn open_read_only(database: &Database) -> Result<Self, OpenError> {
+        match database {
+            Database::Sqlite { path } => {
+                SqliteDatabase::open_read_only(path).await.map(Self::Sqlite)
+            }
+            Database::Postgres(options) => PostgresDatabase::open_read_only(options)
+                .await
+                .map(Self::Postgres),
+        }
+    }
+
     /// Events from position `from` on, in order: at most `limit`, with the blobs still there.
     ///
     /// # Errors
@@ -108,6 +130,17 @@ impl Backend {
         }
     }
 
+    /// The checkpoint of the largest tree; `None` when none was taken.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn newest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, ReadError> {
+        match self {
+            Self::Sqlite(database) => database.newest_checkpoint().await,
+            Self::Postgres(database) => database.newest_checkpoint().await,
+        }
+    }
+
     /// Stores a checkpoint unless one of that size is there.
     ///
     /// # Errors
@@ -116,6 +149,27 @@ impl Backend {
         match self {
             Self::Sqlite(database) => database.put_checkpoint(checkpoint).await,
             Self::Postgres(database) => database.put_checkpoint(checkpoint).await,
+        }
+    }
+
+    /// Where the log begins and ends.
+    pub(crate) async fn ends(&self) -> Result<Ends, ReadError> {
+        match self {
+            Self::Sqlite(database) => database.ends().await,
+            Self::Postgres(database) => database.ends().await,
+        }
+    }
+
+    /// The events of the positions from `from` to before `until`, with the columns beside them;
+    /// `None` when one of them does not decode.
+    pub(crate) async fn stored(
+        &self,
+        from: u64,
+        until: u64,
+    ) -> Result<Option<Vec<StoredEvent>>, ReadError> {
+        match self {
+            Self::Sqlite(database) => database.stored(from, until).await,
+            Self::Postgres(database) => database.stored(from, until).await,
         }
     }
 }

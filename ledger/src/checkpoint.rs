@@ -9,6 +9,8 @@
 //! — <origin> <base64 of the first four bytes of the key hash ‖ signature>
 //! ```
 
+mod verifier;
+
 use std::time::Duration;
 
 use base64::Engine;
@@ -20,6 +22,8 @@ use tokio::sync::watch;
 use crate::admission::Head;
 use crate::backend::{Backend, StoredCheckpoint};
 use crate::merkle::Hash;
+
+pub use verifier::{NotAVerifierKey, VerifierKey};
 
 /// How far a checkpoint may be behind a growing log.
 const EVERY: Duration = Duration::from_secs(1);

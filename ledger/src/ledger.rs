@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::admission::Head;
 use crate::append::{Append, AppendError, Appended, RecordedEvent};
 use crate::backend::{Backend, ReadError};
-use crate::checkpoint;
+use crate::checkpoint::{self, VerifierKey};
 use crate::clock::Clock;
 use crate::migrate::MigrateError;
 use crate::postgres::{PostgresDatabase, PostgresOptions};
@@ -124,6 +124,7 @@ struct Inner {
     repository: Repository,
     snapshot_every: usize,
     node_id: String,
+    verifier_key: Option<VerifierKey>,
     tasks: Mutex<Option<Tasks>>,
     stopping: watch::Sender<bool>,
 }
@@ -173,6 +174,8 @@ impl Ledger {
             }
         };
         let (stopping, stopped) = watch::channel(false);
+        let key = options.checkpoint_key.as_ref();
+        let verifier_key = key.map(|key| VerifierKey::of(&options.origin, key));
         let signer = options.checkpoint_key.map(|key| {
             tokio::spawn(checkpoint::sign_while_growing(
                 backend.clone(),
@@ -190,6 +193,7 @@ impl Ledger {
             repository: Repository(Arc::new(source)),
             snapshot_every: options.snapshot_every.max(1),
             node_id: options.node_id,
+            verifier_key,
             tasks: Mutex::new(Some(Tasks { writer, signer })),
             stopping,
         })))
@@ -254,6 +258,12 @@ impl Ledger {
     #[must_use]
     pub fn node_id(&self) -> &str {
         &self.0.node_id
+    }
+
+    /// The public half of the key that signs checkpoints, when they are signed.
+    #[must_use]
+    pub fn verifier_key(&self) -> Option<&VerifierKey> {
+        self.0.verifier_key.as_ref()
     }
 
     /// Stops accepting, commits what was accepted, signs a last checkpoint. Idempotent.

@@ -7,6 +7,7 @@
 
 mod batcher;
 mod failure;
+mod inspect;
 mod link;
 mod listener;
 mod migrate;
@@ -83,7 +84,7 @@ impl PostgresDatabase {
     ) -> Result<Opened, OpenError> {
         check_and_migrate(&options).await?;
         let database = Self {
-            pool: pool(&options)?,
+            pool: pool(options.tokio_postgres(), &options)?,
         };
         let newest = database.newest().await?;
         clock.observe(newest.now);
@@ -179,11 +180,11 @@ async fn check_and_migrate(options: &PostgresOptions) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn pool(options: &PostgresOptions) -> Result<Pool, OpenError> {
+fn pool(config: tokio_postgres::Config, options: &PostgresOptions) -> Result<Pool, OpenError> {
     let recycling = ManagerConfig {
         recycling_method: RecyclingMethod::Fast,
     };
-    let manager = Manager::from_config(options.tokio_postgres(), options.connector(), recycling);
+    let manager = Manager::from_config(config, options.connector(), recycling);
     Pool::builder(manager)
         .max_size(READERS)
         .runtime(Runtime::Tokio1)

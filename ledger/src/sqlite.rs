@@ -7,6 +7,7 @@
 mod batch;
 mod files;
 mod gate;
+mod inspect;
 mod open;
 mod readers;
 mod rows;
@@ -144,13 +145,18 @@ impl SqliteDatabase {
             let mut statement = connection.prepare_cached(
                 "SELECT size, note FROM checkpoints WHERE size > ?1 ORDER BY size LIMIT ?2",
             )?;
-            let rows = statement.query_map(params![after, limit], |row| {
-                Ok(StoredCheckpoint {
-                    size: row.get(0)?,
-                    note: row.get(1)?,
-                })
-            })?;
+            let rows = statement.query_map(params![after, limit], rows::checkpoint)?;
             rows.collect()
+        })
+        .await
+    }
+
+    pub(crate) async fn newest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, ReadError> {
+        self.read(|connection| {
+            let newest = "SELECT size, note FROM checkpoints ORDER BY size DESC LIMIT 1";
+            connection
+                .query_row(newest, [], rows::checkpoint)
+                .optional()
         })
         .await
     }

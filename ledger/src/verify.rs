@@ -1,19 +1,69 @@
 //! Verification: everything that can be derived from the raw events is derived again and compared
 //! with what is stored; the first divergence is reported.
+//!
+//! What is trusted is the [`Trust`] alone: a public key and checkpoints kept outside the database.
+//! The database may say anything. Run it over [`Backend::open_read_only`] in a process of its own, and
+//! the server is not trusted either.
 
-use std::collections::{HashMap, VecDeque};
+mod checkpoints;
+mod columns;
+mod log;
+mod stored;
 
 use ed25519_dalek::VerifyingKey;
-use nexus_domain::stream::StreamKey;
 
-use crate::admission::Head;
-use crate::append::RecordedEvent;
-use crate::backend::{Backend, ReadError, StoredCheckpoint};
-use crate::checkpoint::Checkpoint;
-use crate::merkle::{Frontier, Hash, LeafInput, digest};
+use crate::backend::{Backend, ReadError};
+use crate::checkpoint::{Checkpoint, VerifierKey};
+use crate::merkle::Hash;
 
-/// How many events or checkpoints are read at once.
-const PAGE: usize = 1_000;
+use checkpoints::{Inside, Outside};
+use log::Log;
+use stored::Pages;
+pub(crate) use stored::{Ends, StoredEvent, StoredHead};
+
+/// What the one who verifies knows from elsewhere.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// Signs every checkpoint; without one, no signature is looked at.
+    pub key: Option<VerifyingKey>,
+    /// The log's name in its checkpoints; without one, any.
+    pub origin: Option<String>,
+    /// Checkpoints that were saved outside the database and whose signatures are verified.
+    pub outside: Vec<Checkpoint>,
+}
+
+impl Trust {
+    /// Trusts a published key, and checkpoints whose signatures were verified under it.
+    #[must_use]
+    pub fn new(key: VerifierKey, outside: Vec<Checkpoint>) -> Self {
+        Self {
+            key: Some(key.key),
+            origin: Some(key.name),
+            outside,
+        }
+    }
+
+    fn read(&self, note: &str) -> Option<Checkpoint> {
+        let read = match &self.key {
+            Some(key) => Checkpoint::verify(note, key),
+            None => Checkpoint::parse(note),
+        };
+        let ours = |checkpoint: &Checkpoint| {
+            let name = self.origin.as_ref();
+            name.is_none_or(|name| *name == checkpoint.origin)
+        };
+        read.ok().filter(ours)
+    }
+}
+
+/// How far a verification is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Every event up to this position is verified.
+    pub position: u64,
+    /// The last position to verify.
+    pub head: u64,
+}
 
 /// What was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +72,13 @@ pub struct Verified {
     pub size: u64,
     /// The root of the tree over them.
     pub root: Hash,
-    /// How many checkpoints agree with them.
+    /// How many checkpoints in the database agree with them.
     pub checkpoints: u64,
+    /// How many checkpoints kept outside agree with them.
+    pub outside: u64,
+    /// Up to which position a checkpoint covers the events. Who can write the database can rewrite
+    /// what comes after it, and nothing in the database tells.
+    pub signed: u64,
 }
 
 /// Why the log is not verified.
@@ -45,205 +100,132 @@ pub enum VerifyError {
 /// What does not agree with the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Divergence {
+    /// There is an event below the first position.
+    #[error("an event lies before the log's beginning")]
+    Stray,
     /// A position is missing.
     #[error("an event is missing")]
     Gap,
-    /// The event does not follow its stream's last one.
-    #[error("its sequence does not follow its stream's last")]
-    Sequence,
-    /// The event was recorded before the one before it.
-    #[error("it was recorded before the event before it")]
-    RecordedAt,
+    /// A row has a form that no append gives it.
+    #[error("it is not in the form of an event")]
+    Undecodable,
     /// The event's contents do not have the stored hash.
     #[error("its contents do not have its leaf hash")]
     Leaf,
     /// The sealed blob does not have the digest the event commits to.
     #[error("its sealed blob does not have the digest it commits to")]
     Blob,
+    /// The event does not follow its stream's last one.
+    #[error("its sequence does not follow its stream's last")]
+    Sequence,
+    /// The event was recorded before the one before it.
+    #[error("it was recorded before the event before it")]
+    RecordedAt,
+    /// What auditors filter by is not what the event says.
+    #[error("the columns that auditors filter by do not say what it says")]
+    Columns,
     /// The tree over the events is not the newest head's.
     #[error("the tree over the events is not the newest head's")]
     Head,
-    /// A checkpoint is unreadable, or not signed by the key.
+    /// An event is not in the tree of the newest head.
+    #[error("the newest tree head does not cover it")]
+    Uncovered,
+    /// A stored checkpoint is unreadable, of another log, or not signed by the key.
     #[error("its checkpoint is not signed by the key")]
     Signature,
-    /// A checkpoint signs another tree.
-    #[error("its checkpoint signs another tree")]
-    Checkpoint,
-    /// A checkpoint signs events that are not in the log.
-    #[error("its checkpoint signs events that are not in the log")]
-    Truncated,
+    /// A checkpoint signs another tree than the one over the events up to here.
+    #[error("{kept} signs other events; the last checkpoint that agrees is of position {agreed}")]
+    Checkpoint {
+        /// Which one.
+        kept: Kept,
+        /// The largest checkpoint that agrees; 0 when none does.
+        agreed: u64,
+    },
+    /// A checkpoint signs more events than there are.
+    #[error("it is missing, and {kept} signs {size} events")]
+    Truncated {
+        /// Which one.
+        kept: Kept,
+        /// How many events it signs.
+        size: u64,
+    },
 }
 
-/// Verifies the whole log up to its newest head. Reads by ranges of positions, so events may be
-/// appended meanwhile. With a `key`, each stored checkpoint's signature is checked too.
-///
-/// The typed columns beside an event repeat what is in it and are not part of its leaf.
+/// Where a checkpoint was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Kept {
+    /// In the database.
+    #[error("a checkpoint in the database")]
+    Inside,
+    /// With whoever verifies.
+    #[error("a checkpoint kept outside")]
+    Outside,
+}
+
+/// Verifies the whole log up to its newest head, trusting `key` for the checkpoints when it is given.
+/// See [`verify_with`].
 ///
 /// # Errors
 /// [`VerifyError`]
 pub async fn verify(backend: &Backend, key: Option<VerifyingKey>) -> Result<Verified, VerifyError> {
-    let head = backend.newest_head().await?;
-    let mut checkpoints = Checkpoints {
-        backend,
+    let trust = Trust {
         key,
-        page: VecDeque::new(),
-        after: 0,
-        verified: 0,
+        ..Trust::default()
     };
-    let mut log = Log::default();
-    while log.tree.size() < head.position() {
-        let next = log.tree.size() + 1;
-        let page = backend.read(next, PAGE).await?;
-        if page.is_empty() {
-            return Err(diverges(next, Divergence::Gap));
-        }
-        for event in page
-            .iter()
-            .take_while(|event| event.position <= head.position())
-        {
-            log.push(event)?;
-            checkpoints.check(&log.tree).await?;
-        }
-        if page
-            .first()
-            .is_some_and(|event| event.position > head.position())
-        {
-            return Err(diverges(next, Divergence::Gap));
-        }
+    verify_with(backend, &trust, |_| ()).await
+}
+
+/// Verifies the whole log up to its newest head, and tells after each page how far it is. Reads by
+/// ranges of positions, each in a short statement, so events may be appended meanwhile.
+///
+/// A row is found whose contents, order, stream, time, blob or filter columns were changed, and so are
+/// rows added and taken away. Events rewritten together with their hashes are found by the
+/// checkpoints that sign others; a log and its checkpoints cut back together, only by a checkpoint
+/// kept outside. A blob that is absent is none of these: superseded ones are dropped.
+///
+/// # Errors
+/// [`VerifyError`]
+pub async fn verify_with(
+    backend: &Backend,
+    trust: &Trust,
+    mut progress: impl FnMut(Progress),
+) -> Result<Verified, VerifyError> {
+    let ends = backend.ends().await?;
+    if ends.first.is_some_and(|first| first < 1) {
+        return Err(diverges(0, Divergence::Stray));
     }
-    log.compare(&head)?;
-    checkpoints.check_rest(&log.tree).await?;
+    let head = ends.size();
+    let mut inside = Inside::new(backend, trust);
+    let mut outside = Outside::new(trust);
+    let mut log = Log::default();
+    let mut pages = Pages::new(backend, head);
+    outside.check(&log.tree)?;
+    while let Some(page) = pages.next().await? {
+        for event in &page {
+            log.push(event)?;
+            outside.check(&log.tree)?;
+            inside.check(&log.tree).await?;
+        }
+        progress(Progress {
+            position: log.tree.size(),
+            head,
+        });
+    }
+    if log.tree.size() < head {
+        return Err(diverges(log.tree.size() + 1, Divergence::Gap));
+    }
+    log.compare(&ends)?;
+    outside.check_rest(&log.tree)?;
+    inside.check_rest(&log.tree).await?;
     Ok(Verified {
         size: log.tree.size(),
         root: log.tree.root(),
-        checkpoints: checkpoints.verified,
+        checkpoints: inside.verified(),
+        outside: outside.verified(),
+        signed: inside.agreed().max(outside.agreed()),
     })
 }
 
 fn diverges(position: u64, what: Divergence) -> VerifyError {
     VerifyError::Divergence { position, what }
-}
-
-/// What follows from the events so far.
-#[derive(Default)]
-struct Log {
-    tree: Frontier,
-    recorded_at: i64,
-    sequences: HashMap<StreamKey, u64>,
-}
-
-impl Log {
-    fn push(&mut self, event: &RecordedEvent) -> Result<(), VerifyError> {
-        let position = self.tree.size() + 1;
-        let verdict = self.check(position, event);
-        verdict.map_err(|what| diverges(position, what))?;
-        self.tree.push(event.leaf);
-        self.recorded_at = event.recorded_at.as_micros();
-        match self.sequences.get_mut(&event.stream) {
-            Some(sequence) => *sequence = event.sequence,
-            None => drop(self.sequences.insert(event.stream.clone(), event.sequence)),
-        }
-        Ok(())
-    }
-
-    fn check(&self, position: u64, event: &RecordedEvent) -> Result<(), Divergence> {
-        if event.position != position {
-            return Err(Divergence::Gap);
-        }
-        if leaf(event) != event.leaf {
-            return Err(Divergence::Leaf);
-        }
-        if let Some(blob) = &event.blob
-            && event.blob_digest != Some(digest(blob))
-        {
-            return Err(Divergence::Blob);
-        }
-        if event.sequence != self.sequences.get(&event.stream).map_or(1, |last| last + 1) {
-            return Err(Divergence::Sequence);
-        }
-        if event.recorded_at.as_micros() < self.recorded_at {
-            return Err(Divergence::RecordedAt);
-        }
-        Ok(())
-    }
-
-    fn compare(&self, head: &Head) -> Result<(), VerifyError> {
-        if self.tree == head.tree && self.recorded_at == head.recorded_at {
-            return Ok(());
-        }
-        Err(diverges(head.position(), Divergence::Head))
-    }
-}
-
-fn leaf(event: &RecordedEvent) -> Hash {
-    LeafInput {
-        position: event.position,
-        stream: &event.stream,
-        sequence: event.sequence,
-        event_type: &event.event_type,
-        event_version: &event.event_version,
-        recorded_at: event.recorded_at.as_micros(),
-        payload: &event.payload,
-        metadata: &event.metadata,
-        blob_digest: event.blob_digest,
-    }
-    .hash()
-}
-
-/// The stored checkpoints, in order of size.
-struct Checkpoints<'a> {
-    backend: &'a Backend,
-    key: Option<VerifyingKey>,
-    page: VecDeque<StoredCheckpoint>,
-    after: u64,
-    verified: u64,
-}
-
-impl Checkpoints<'_> {
-    /// Checks the checkpoint of exactly this tree, when there is one.
-    async fn check(&mut self, tree: &Frontier) -> Result<(), VerifyError> {
-        if self.page.is_empty() && self.after < tree.size() {
-            self.page = self
-                .backend
-                .checkpoints(tree.size() - 1, PAGE)
-                .await?
-                .into();
-            // Nothing stored now is smaller than the next one to come.
-            self.after = self
-                .page
-                .back()
-                .map_or(u64::MAX, |checkpoint| checkpoint.size);
-        }
-        match self
-            .page
-            .pop_front_if(|checkpoint| checkpoint.size == tree.size())
-        {
-            Some(checkpoint) => self.compare(&checkpoint, tree),
-            None => Ok(()),
-        }
-    }
-
-    fn compare(&mut self, stored: &StoredCheckpoint, tree: &Frontier) -> Result<(), VerifyError> {
-        let read = match &self.key {
-            Some(key) => Checkpoint::verify(&stored.note, key),
-            None => Checkpoint::parse(&stored.note),
-        };
-        let checkpoint = read.map_err(|_| diverges(stored.size, Divergence::Signature))?;
-        if checkpoint.size != tree.size() || checkpoint.root != tree.root() {
-            return Err(diverges(stored.size, Divergence::Checkpoint));
-        }
-        self.verified += 1;
-        Ok(())
-    }
-
-    /// What is left must be of events that were appended since.
-    async fn check_rest(&mut self, tree: &Frontier) -> Result<(), VerifyError> {
-        let Some(larger) = self.backend.checkpoints(tree.size(), 1).await?.pop() else {
-            return Ok(());
-        };
-        if self.backend.newest_head().await?.position() < larger.size {
-            return Err(diverges(larger.size, Divergence::Truncated));
-        }
-        Ok(())
-    }
 }

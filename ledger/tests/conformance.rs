@@ -89,6 +89,8 @@ mod conformance {
             a_rewritten_history_is_found_by_its_checkpoint
             a_log_cut_short_is_found_by_its_checkpoint
             a_checkpoint_by_another_key_is_found
+            a_checkpoint_kept_outside_is_compared_too
+            a_database_opened_read_only_takes_no_write
         }
     }
 }

@@ -1,6 +1,6 @@
 //! An HTTP client that holds every exchange against the contract.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -16,6 +16,31 @@ pub struct Client {
     base: Url,
     contract: &'static Contract,
     key: Option<String>,
+    record: Record,
+}
+
+/// The answers of several clients, kept once that is asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Record(Arc<Mutex<Option<Vec<Answer>>>>);
+
+impl Record {
+    /// Keeps every answer from now on.
+    pub(crate) fn begin(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+    }
+
+    /// What was kept.
+    pub(crate) fn answers(&self) -> Vec<Answer> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clone().unwrap_or_default()
+    }
+
+    fn keep(&self, answer: &Answer) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answers) = kept.as_mut() {
+            answers.push(answer.clone());
+        }
+    }
 }
 
 impl Client {
@@ -25,6 +50,7 @@ impl Client {
             base,
             contract,
             key: None,
+            record: Record::default(),
         }
     }
 
@@ -34,6 +60,14 @@ impl Client {
         Client {
             key: Some(key.to_owned()),
             ..self.clone()
+        }
+    }
+
+    /// The same client, whose answers are kept with those of others.
+    pub(crate) fn with_record(self, record: &Record) -> Client {
+        Client {
+            record: record.clone(),
+            ..self
         }
     }
 
@@ -135,6 +169,7 @@ impl Request {
             text,
         };
         self.check(&answer);
+        self.client.record.keep(&answer);
         Ok(answer)
     }
 

@@ -25,6 +25,7 @@ mod database;
 mod flow;
 pub mod history;
 mod nexus;
+mod operator;
 mod real;
 mod scripted;
 mod verified;

@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 use url::Url;
 
-use crate::client::Client;
+use crate::answer::Answer;
+use crate::client::{Client, Record};
 use crate::contract::Contract;
 use crate::database::{Database, TestDatabase};
 use process::Process;
@@ -23,23 +24,26 @@ pub fn root() -> PathBuf {
         .to_owned()
 }
 
-/// The server's binary, beside the test's own executable in the target directory.
+/// The server's binary.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let own = std::env::current_exe().expect("this executable");
-        let directory = own
-            .ancestors()
-            .nth(2)
-            .expect("target/<profile>/deps/<test>");
-        let binary = directory.join("nexus");
-        assert!(
-            binary.is_file(),
-            "{} is missing: cargo build -p nexus-api --bin nexus",
-            binary.display()
-        );
-        binary
-    })
+    BINARY.get_or_init(|| beside_this_executable("nexus"))
+}
+
+/// A binary beside the test's own executable in the target directory.
+pub(crate) fn beside_this_executable(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("this executable");
+    let directory = own
+        .ancestors()
+        .nth(2)
+        .expect("target/<profile>/deps/<test>");
+    let binary = directory.join(name);
+    assert!(
+        binary.is_file(),
+        "{} is missing: cargo build -p nexus-api -p nexus-admin",
+        binary.display()
+    );
+    binary
 }
 
 /// A server that does not run yet: its settings, its data directory, its database.
@@ -116,6 +120,7 @@ impl Nexus {
             earlier: String::new(),
             gateway,
             broker,
+            record: Record::default(),
         }
     }
 
@@ -146,6 +151,7 @@ pub struct TestNexus {
     earlier: String,
     gateway: Url,
     broker: Url,
+    record: Record,
 }
 
 impl TestNexus {
@@ -156,7 +162,7 @@ impl TestNexus {
 
     /// The Gateway, without a key.
     pub fn gateway(&self) -> Client {
-        Client::new(self.gateway.clone(), Contract::gateway())
+        Client::new(self.gateway.clone(), Contract::gateway()).with_record(&self.record)
     }
 
     /// The Gateway, with the admin key.
@@ -166,12 +172,22 @@ impl TestNexus {
 
     /// The Broker, without a key.
     pub fn broker_without_key(&self) -> Client {
-        Client::new(self.broker.clone(), Contract::broker())
+        Client::new(self.broker.clone(), Contract::broker()).with_record(&self.record)
     }
 
     /// The Broker, with the admin key.
     pub fn broker(&self) -> Client {
         self.broker_without_key().with_key(&self.api_key())
+    }
+
+    /// Keeps every answer from now on, for [`TestNexus::answers`].
+    pub fn record_answers(&self) {
+        self.record.begin();
+    }
+
+    /// Every answer since [`TestNexus::record_answers`], in the order in which they came.
+    pub fn answers(&self) -> Vec<Answer> {
+        self.record.answers()
     }
 
     /// The key that the first start made.
@@ -190,6 +206,11 @@ impl TestNexus {
     /// The database.
     pub fn database(&self) -> &TestDatabase {
         self.nexus.database()
+    }
+
+    /// What it was started with.
+    pub fn settings(&self) -> &Nexus {
+        &self.nexus
     }
 
     /// All it has said so far, on both outputs, before and since restarts.

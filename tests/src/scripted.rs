@@ -50,6 +50,7 @@ struct State {
     calls: Vec<TokenCall>,
     grants: Grants,
     secrets: Vec<String>,
+    urls: Vec<String>,
 }
 
 impl ScriptedProvider {
@@ -132,6 +133,11 @@ impl ScriptedProvider {
     /// Every code and token it gave out, none of which may be found anywhere.
     pub fn secrets(&self) -> Vec<String> {
         self.state().secrets.clone()
+    }
+
+    /// The path and query of every request so far, whoever sent it.
+    pub fn urls(&self) -> Vec<String> {
+        self.state().urls.clone()
     }
 
     /// Sends a browser through the consent: returns where the provider sends it back to.

@@ -22,7 +22,7 @@ impl Nexus {
         verified
     }
 
-    fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         let database = match self.database().url() {
             None => Database::Sqlite {
                 path: self.data_dir().join("nexus.db"),
@@ -42,7 +42,7 @@ impl Nexus {
         }
     }
 
-    fn audit_key(&self) -> SigningKey {
+    pub(crate) fn audit_key(&self) -> SigningKey {
         let text =
             std::fs::read_to_string(self.data_dir().join("audit.key")).expect("the audit key");
         let seed = STANDARD.decode(text.trim()).expect("base64");

@@ -1,5 +1,6 @@
 //! Static credentials: what the user has to fill in, and filling it in.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,12 +29,17 @@ pub struct CaptureSchema {
 }
 
 /// What became of a credential that was filled in.
-#[derive(Debug)]
 pub struct Captured {
-    /// The connection's id.
+    /// The connection's id: a bearer secret.
     pub connection_id: String,
-    /// Where to send the user.
+    /// Where to send the user; holds the id.
     pub redirect_url: Url,
+}
+
+impl fmt::Debug for Captured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Captured").finish_non_exhaustive()
+    }
 }
 
 /// Why a static credential was not taken.

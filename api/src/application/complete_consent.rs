@@ -1,6 +1,7 @@
 //! The user came back from the provider: the callback. The one-time state is spent before the code
 //! is exchanged, so that a code is never exchanged twice.
 
+use std::fmt;
 use std::sync::Arc;
 
 use nexus_domain::connection::{
@@ -27,7 +28,7 @@ use crate::return_url::with_params;
 use crate::upstream::{IdTokenClaims, ResolvedProvider, TokenAnswer};
 
 /// What came back with the user (RFC 6749 section 4.1.2, RFC 9207).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Callback {
     /// The authorization code.
     pub code: Option<String>,
@@ -37,6 +38,16 @@ pub struct Callback {
     pub iss: Option<String>,
     /// The provider's error code.
     pub error: Option<String>,
+}
+
+/// The code and the state are secrets until they are spent.
+impl fmt::Debug for Callback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callback")
+            .field("iss", &self.iss)
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why the user cannot be sent anywhere: the state is no good.
@@ -380,7 +391,7 @@ impl Application {
     /// The id of a connection: the only place it is kept is sealed, beside its request.
     pub(super) async fn connection_id(&self, row: &ConnectionRow) -> Result<String, Fault> {
         let missing = || {
-            Fault::Internal(format!(
+            Fault::Unreadable(format!(
                 "the id of connection {} cannot be opened",
                 row.reference
             ))

@@ -1,5 +1,7 @@
 //! Asks for a connection: `POST /v1/request-connection`.
 
+use std::fmt;
+
 use nexus_domain::connection::{Connection, ConnectionCommand, ConnectionError, ConsentKind};
 use nexus_domain::metadata::Metadata;
 use nexus_domain::provider::AuthType;
@@ -41,7 +43,6 @@ pub struct RequestConnection {
 }
 
 /// What the application gets.
-#[derive(Debug)]
 pub struct Requested {
     /// Where to send the user.
     pub auth_url: String,
@@ -55,6 +56,18 @@ pub struct Requested {
     pub provider_id: String,
     /// When the request lapses.
     pub expires_at: Timestamp,
+}
+
+/// The state is a secret until it is spent, and the URL holds it.
+impl fmt::Debug for Requested {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requested")
+            .field("connection_id", &self.connection_id)
+            .field("scopes", &self.scopes)
+            .field("provider_id", &self.provider_id)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why no connection was requested.

@@ -301,7 +301,7 @@ impl Application {
             .await
             .map_err(|error| match error {
                 OpenError::Fault(fault) => fault,
-                error => Fault::Internal(format!(
+                error => Fault::Unreadable(format!(
                     "the secrets of provider {} cannot be opened: {error}",
                     row.id
                 )),
@@ -347,7 +347,10 @@ impl Application {
             .map(|field| &field.sealed);
         let (key, key_id) = if let Some(sealed) = before {
             let key = self.keyring.key(sealed.key_id).await;
-            let key = key.map_err(|error| Fault::Internal(error.to_string()))?;
+            let key = key.map_err(|error| match error {
+                OpenError::Fault(fault) => fault,
+                error => Fault::Unreadable(error.to_string()),
+            })?;
             (key, sealed.key_id)
         } else {
             let new = self.keyring.make_key(stream)?;

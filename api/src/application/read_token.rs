@@ -222,6 +222,12 @@ impl Application {
             .credential
             .as_ref()
             .ok_or_else(|| Fault::Internal("an active connection has no credential".to_owned()))?;
+        if field.sealed.version != row.state.credential_version {
+            return Err(Fault::Unreadable(format!(
+                "the credential of connection {} is not its newest",
+                row.reference
+            )));
+        }
         let stream = StreamKey::new("connection", row.reference.as_str());
         let plaintext = self
             .keyring
@@ -229,7 +235,7 @@ impl Application {
             .await
             .map_err(|error| match error {
                 OpenError::Fault(fault) => fault,
-                error => Fault::Internal(format!(
+                error => Fault::Unreadable(format!(
                     "the credential of connection {} cannot be opened: {error}",
                     row.reference
                 )),

@@ -55,7 +55,7 @@ impl Application {
                         .map_err(RecordError::Fault)?;
                     continue;
                 }
-                Err(error) => return Err(RecordError::Fault(Fault::Internal(error.to_string()))),
+                Err(error) => return Err(RecordError::Fault(Fault::Unreadable(error.to_string()))),
             };
             let (sealed, blob) = seal_secret(
                 &key,

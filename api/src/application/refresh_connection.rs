@@ -115,6 +115,9 @@ impl Application {
                 return Ok(());
             }
             let provider = self.provider_of(&row).await?;
+            // What does not open cannot be redeemed: no claim for it.
+            self.open_credential(&row).await?;
+            self.provider_secrets(&provider).await?;
             match self.claim(&row, &provider, mode, metadata).await? {
                 Claimed::Ours(attempt) => {
                     return self

@@ -7,6 +7,7 @@ use crate::http::error::ApiError;
 use crate::keys::ApiKeys;
 
 mod audit;
+mod audit_proof;
 mod callback;
 mod capture;
 mod check_connection;
@@ -31,6 +32,8 @@ pub struct Doors {
     pub require_key: bool,
     /// Rebuilds that are under way or done.
     pub rebuilds: crate::workers::Rebuilds,
+    /// The newest verification of the log.
+    pub verifications: crate::workers::Verifications,
 }
 
 /// The one place where a fault becomes an answer.
@@ -44,6 +47,10 @@ impl From<Fault> for ApiError {
             }
             Fault::Conflict => {
                 Self::conflict("It kept changing while it was being changed; try again.")
+            }
+            Fault::Unreadable(cause) => {
+                tracing::error!(%cause, "a secret cannot be opened");
+                Self::secret_unreadable()
             }
             Fault::Internal(cause) => {
                 tracing::error!(%cause, "a request failed");

@@ -1,6 +1,7 @@
 //! Where a person is sent to consent.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use nexus_domain::secret::Secret;
 use oauth2::{
@@ -14,7 +15,7 @@ use super::profile::ResolvedProvider;
 use super::wire::TokenClient;
 
 /// One request for consent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Authorization<'a> {
     /// The one-time state.
     pub state: &'a str,
@@ -26,6 +27,16 @@ pub struct Authorization<'a> {
     pub redirect_uri: &'a str,
     /// What is asked for.
     pub scopes: &'a [String],
+}
+
+/// The state is a secret until it is spent.
+impl fmt::Debug for Authorization<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authorization")
+            .field("redirect_uri", &self.redirect_uri)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Upstream {

@@ -150,7 +150,7 @@ fn scopes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Scope
 }
 
 /// An error answer (RFC 6749 §5.2).
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct ErrorBody {
     pub(super) error: String,
     #[serde(default, deserialize_with = "description")]
@@ -163,6 +163,13 @@ fn description<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
         Value::String(text) => Some(text),
         _ => None,
     })
+}
+
+/// Some providers repeat what they were sent.
+impl fmt::Debug for ErrorBody {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ErrorBody").finish_non_exhaustive()
+    }
 }
 
 impl fmt::Display for ErrorBody {

@@ -45,12 +45,19 @@ impl Scripted {
     }
 }
 
+/// Reads a whole request: what is left unread when the connection is closed would reset it. Returns its head.
 fn head(stream: &mut TcpStream) -> String {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
         head.extend(byte);
     }
-    String::from_utf8(head).unwrap()
+    let head = String::from_utf8(head).unwrap();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).unwrap();
+    head
 }
 
 pub(crate) fn try_broker_at(url: &str, key: &str) -> Result<Broker, BrokerError> {

@@ -35,6 +35,8 @@ const PUT_SETTING: &str =
 const CHECKPOINTS: &str =
     "SELECT size, note FROM checkpoints WHERE size > $1 ORDER BY size LIMIT $2";
 
+const NEWEST_CHECKPOINT: &str = "SELECT size, note FROM checkpoints ORDER BY size DESC LIMIT 1";
+
 const PUT_CHECKPOINT: &str =
     "INSERT INTO checkpoints (size, note) VALUES ($1, $2) ON CONFLICT (size) DO NOTHING";
 
@@ -114,13 +116,19 @@ impl PostgresDatabase {
             i64::try_from(limit).unwrap_or(i64::MAX),
         );
         let rows = self.query(CHECKPOINTS, &[&after, &limit]).await?;
-        Ok(rows
-            .iter()
-            .map(|row| StoredCheckpoint {
-                size: row.get::<_, i64>(0).cast_unsigned(),
-                note: row.get(1),
-            })
-            .collect())
+        rows.iter()
+            .map(|row| checkpoint(row).map_err(unavailable))
+            .collect()
+    }
+
+    /// The checkpoint of the largest tree; `None` when none was taken.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn newest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, ReadError> {
+        let rows = self.query(NEWEST_CHECKPOINT, &[]).await?;
+        let newest = rows.first().map(checkpoint).transpose();
+        newest.map_err(unavailable)
     }
 
     /// Stores a checkpoint unless another node stored one of that size.
@@ -210,7 +218,15 @@ pub async fn select_events(
         .collect()
 }
 
-fn event(row: &Row) -> Result<RecordedEvent, Error> {
+fn checkpoint(row: &Row) -> Result<StoredCheckpoint, Error> {
+    let size: i64 = row.try_get(0)?;
+    Ok(StoredCheckpoint {
+        size: size.cast_unsigned(),
+        note: row.try_get(1)?,
+    })
+}
+
+pub(super) fn event(row: &Row) -> Result<RecordedEvent, Error> {
     let (position, sequence): (i64, i64) = (row.try_get(0)?, row.try_get(3)?);
     Ok(RecordedEvent {
         position: position.cast_unsigned(),
@@ -239,6 +255,6 @@ fn leaf(bytes: &[u8]) -> [u8; 32] {
     clippy::needless_pass_by_value,
     reason = "used as a function of map_err"
 )]
-fn unavailable(error: Error) -> ReadError {
+pub(super) fn unavailable(error: Error) -> ReadError {
     ReadError::Unavailable(describe(&error))
 }

@@ -21,7 +21,7 @@ use crate::migrate::{self, MigrateError, Migration};
 use crate::writer::{self, Message};
 
 /// How many threads read.
-const READERS: usize = 3;
+pub(super) const READERS: usize = 3;
 /// How many streams load at once.
 const LOADERS: u32 = 4;
 /// How long a statement waits for somebody else's lock: only a tool from outside can hold one.
@@ -84,7 +84,7 @@ impl SqliteDatabase {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
-fn unavailable(error: impl ToString) -> OpenError {
+pub(super) fn unavailable(error: impl ToString) -> OpenError {
     OpenError::Unavailable(error.to_string())
 }
 
@@ -122,7 +122,7 @@ fn open_writing(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn open_reading(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn open_reading(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,

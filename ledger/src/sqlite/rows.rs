@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::admission::Head;
 use crate::append::RecordedEvent;
+use crate::backend::StoredCheckpoint;
 use crate::merkle::Frontier;
 
 pub(super) fn events(
@@ -41,7 +42,7 @@ pub fn select_events(
     statement.query_map(parameters, event)?.collect()
 }
 
-fn event(row: &Row<'_>) -> rusqlite::Result<RecordedEvent> {
+pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<RecordedEvent> {
     Ok(RecordedEvent {
         position: row.get(0)?,
         stream: StreamKey {
@@ -57,6 +58,13 @@ fn event(row: &Row<'_>) -> rusqlite::Result<RecordedEvent> {
         leaf: row.get(9)?,
         blob_digest: row.get(10)?,
         blob: row.get::<_, Option<Vec<u8>>>(11)?.map(Arc::from),
+    })
+}
+
+pub(super) fn checkpoint(row: &Row<'_>) -> rusqlite::Result<StoredCheckpoint> {
+    Ok(StoredCheckpoint {
+        size: row.get(0)?,
+        note: row.get(1)?,
     })
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
-use nexus_ledger::verify::{Divergence, VerifyError, verify};
-use nexus_ledger::{Append, Expected, Ledger, NewEvent, Options};
+use nexus_ledger::checkpoint::Checkpoint;
+use nexus_ledger::verify::{Divergence, Kept, Trust, VerifyError, verify, verify_with};
+use nexus_ledger::{Append, Backend, Expected, Ledger, NewEvent, Options};
 
 use super::store::{Store, append, event, key, stream};
 
@@ -114,7 +115,20 @@ pub(crate) async fn a_rewritten_history_is_found_by_its_checkpoint(store: &Store
         format!("'\\x{}'", hex(&frontier)),
     );
     store.run(&sqlite, &postgres).await.unwrap();
-    assert_eq!(divergence(&ledger).await, (5, Divergence::Checkpoint));
+    let found = divergence(&ledger).await;
+    assert!(
+        matches!(
+            found,
+            (
+                5,
+                Divergence::Checkpoint {
+                    kept: Kept::Inside,
+                    agreed: 0..5
+                }
+            )
+        ),
+        "{found:?}"
+    );
     ledger.stop().await;
 }
 
@@ -125,7 +139,16 @@ pub(crate) async fn a_log_cut_short_is_found_by_its_checkpoint(store: &Store) {
         .run_on_both("DELETE FROM events WHERE position = 5; DELETE FROM log_heads WHERE size = 5;")
         .await
         .unwrap();
-    assert_eq!(divergence(&ledger).await, (5, Divergence::Truncated));
+    assert_eq!(
+        divergence(&ledger).await,
+        (
+            5,
+            Divergence::Truncated {
+                kept: Kept::Inside,
+                size: 5
+            }
+        )
+    );
     ledger.stop().await;
 }
 
@@ -143,5 +166,69 @@ pub(crate) async fn a_checkpoint_by_another_key_is_found(store: &Store) {
         ),
         "{outcome:?}"
     );
+    ledger.stop().await;
+}
+
+pub(crate) async fn a_checkpoint_kept_outside_is_compared_too(store: &Store) {
+    let ledger = filled(store).await;
+    let root = ledger.head().tree.root();
+    let trusting = |size, root| Trust {
+        outside: vec![Checkpoint {
+            origin: "kept".into(),
+            size,
+            root,
+        }],
+        ..Trust::default()
+    };
+    let mut seen = Vec::new();
+    let trust = trusting(5, root);
+    let verified = verify_with(ledger.backend(), &trust, |progress| {
+        seen.push((progress.position, progress.head));
+    });
+    let verified = verified.await.unwrap();
+    assert_eq!((verified.outside, verified.signed), (1, 5));
+    assert_eq!(seen, [(5, 5)]);
+    for (size, root, expected) in [
+        (0, root, (0, 0)),
+        (3, root, (3, 0)),
+        (6, root, (6, 6)),
+        (u64::MAX, root, (6, u64::MAX)),
+    ] {
+        let outcome = verify_with(ledger.backend(), &trusting(size, root), |_| ()).await;
+        let found = match outcome {
+            Err(VerifyError::Divergence { position, what }) => match what {
+                Divergence::Checkpoint {
+                    kept: Kept::Outside,
+                    agreed,
+                } => (position, agreed),
+                Divergence::Truncated {
+                    kept: Kept::Outside,
+                    size,
+                } => (position, size),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("not found: {other:?}"),
+        };
+        assert_eq!(found, expected);
+    }
+    ledger.stop().await;
+}
+
+pub(crate) async fn a_database_opened_read_only_takes_no_write(store: &Store) {
+    let ledger = filled(store).await;
+    let reading = Backend::open_read_only(&store.options().database)
+        .await
+        .unwrap();
+    ledger.append(append("b", Expected::Any)).await.unwrap();
+    assert_eq!(reading.newest_head().await.unwrap(), ledger.head());
+    assert_eq!(
+        verify(&reading, Some(key().verifying_key()))
+            .await
+            .unwrap()
+            .size,
+        6
+    );
+    reading.put_setting_if_absent("a", "b").await.unwrap_err();
+    assert_eq!(ledger.backend().setting("a").await.unwrap(), None);
     ledger.stop().await;
 }

@@ -17,14 +17,14 @@ pub(super) async fn look_up(store: &ReadStore, stream: &StreamKey) -> Option<Opt
         return Some(row.map(|row| Row {
             sequence: row.sequence,
             position: row.position,
-            print: Some(provider_print(row)),
+            print: Some(provider_print((*row).clone())),
         }));
     }
     let row = store.connection(&stream.id).await.ok()?;
     Some(row.map(|row| Row {
         sequence: row.sequence,
         position: row.position,
-        print: Some(connection_print(row)),
+        print: Some(connection_print((*row).clone())),
     }))
 }
 

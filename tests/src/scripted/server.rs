@@ -13,6 +13,7 @@ use super::{Shared, Wire, token};
 #[derive(Debug)]
 pub(super) struct HttpRequest {
     pub(super) path: String,
+    url: String,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: String,
     query: Vec<(String, String)>,
@@ -93,6 +94,8 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
     let Some(request) = read(&mut stream).await else {
         return;
     };
+    let url = request.url.clone();
+    shared.state.lock().unwrap().urls.push(url);
     let (reply, wire) = if request.path == "/token" {
         token::answer(&shared, &request).await
     } else {
@@ -129,6 +132,7 @@ async fn read(stream: &mut TcpStream) -> Option<HttpRequest> {
     let query = url.query_pairs().into_owned().collect();
     Some(HttpRequest {
         path: url.path().to_owned(),
+        url: target,
         headers,
         body,
         query,

@@ -4,8 +4,8 @@ use axum::Router;
 use axum::routing::{get, post};
 
 use super::{
-    Doors, audit, callback, capture, check_connection, health, projections, providers, refresh,
-    request_connection, token,
+    Doors, audit, audit_proof, callback, capture, check_connection, health, projections, providers,
+    refresh, request_connection, token,
 };
 use crate::http::auth::{KeyPolicy, with_api_key};
 use crate::http::stack::with_common_layers;
@@ -41,6 +41,12 @@ pub fn broker(doors: Doors, redirect_path: &str) -> Router {
     let keyed = providers::broker_routes()
         .route("/audit", get(audit::get))
         .route("/v1/audit", get(audit::get))
+        .route("/audit/key", get(audit_proof::key))
+        .route("/audit/checkpoint", get(audit_proof::checkpoint))
+        .route(
+            "/admin/v1/verification",
+            get(audit_proof::status).post(audit_proof::start),
+        )
         .route("/admin/v1/projections", get(projections::list))
         .route(
             "/admin/v1/projections/{name}/rebuild",

@@ -100,6 +100,8 @@ constants! {
     UNSUPPORTED_MEDIA_TYPE unsupported_media_type "This door takes a body of type application/json.";
     /// 500: a defect of ours; the log has the cause under the same request id.
     INTERNAL_SERVER_ERROR internal "Something went wrong in the vault.";
+    /// 500: a sealed secret of the connection or its provider does not open.
+    INTERNAL_SERVER_ERROR secret_unreadable "A sealed secret does not open: its key is missing or another one, or it was altered.";
     /// 502: the provider's token endpoint failed or could not be reached.
     BAD_GATEWAY provider_error "The provider could not be reached or gave no usable answer.";
     /// 502: the provider's discovery document could not be read.
