@@ -5,6 +5,7 @@ pub mod application;
 pub mod config;
 pub mod http;
 pub mod keys;
+pub mod logging;
 pub mod panics;
 pub mod random;
 pub mod return_url;

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use nexus_api::config::{Config, LogFormat, Settings};
+use nexus_api::config::{Config, Settings};
+use nexus_api::logging;
 use nexus_api::panics::keep_messages_out_of_the_log;
 use nexus_api::server::serve;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// A request makes many small allocations; the system's allocator costs a fifth of a status poll.
 #[global_allocator]
@@ -59,7 +59,7 @@ fn start() -> anyhow::Result<()> {
             Ok(())
         }
         Some(Command::Serve) | None => {
-            log_to_stderr(config.log_format);
+            let _flushed = logging::start(config.log_format);
             keep_messages_out_of_the_log();
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
@@ -86,16 +86,5 @@ fn print(config: &Config) {
     }
     for note in &config.notes {
         println!("# {note}");
-    }
-}
-
-fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => builder.with_ansi(false).init(),
-        LogFormat::Json => builder.json().init(),
     }
 }

@@ -1,4 +1,4 @@
-//! The outermost middleware: an id, a span and a log line per request, and what every answer carries.
+//! The outermost middleware: an id and a log line per request, and what every answer carries.
 //!
 //! A service written out rather than a middleware function: every request passes here, and the
 //! functions cost two boxes and a cloned router each.
@@ -8,19 +8,19 @@ use std::task::{Context, Poll, ready};
 
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
+use http::Method;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
-use tracing::Span;
 
 use super::error::complete;
 use super::headers::protect;
 use super::request_id::{RequestId, X_REQUEST_ID};
+use crate::logging::under;
 
 /// Gives a request its [`RequestId`], answers with it in header and error envelope, and logs the request once it is
 /// answered: its method, the *template* of its route, the status, the latency in milliseconds and the id. Never the
-/// path: a connection's id in it opens that connection. Whatever the handler logs stands in the same span, so under
-/// the same request id.
+/// path: a connection's id in it opens that connection. Whatever the handler logs stands under the same id.
 #[derive(Clone, Copy, Debug)]
 pub struct LogLayer;
 
@@ -53,25 +53,20 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let id = RequestId::of(request.headers());
-        let span = tracing::info_span!(
-            "request",
-            method = %request.method(),
-            route = route_of(&request),
-            request_id = id.as_str(),
-        );
+        let (method, route) = (request.method().clone(), route_of(&request));
         request.extensions_mut().insert(id.clone());
         Logged {
-            answer: span.in_scope(|| self.inner.call(request)),
-            span,
+            answer: under(&id, || self.inner.call(request)),
+            method,
+            route,
             id,
             started: Instant::now(),
         }
     }
 }
 
-fn route_of(request: &Request) -> &str {
-    let matched = request.extensions().get::<MatchedPath>();
-    matched.map_or("(no route)", MatchedPath::as_str)
+fn route_of(request: &Request) -> Option<MatchedPath> {
+    request.extensions().get::<MatchedPath>().cloned()
 }
 
 pin_project! {
@@ -79,7 +74,8 @@ pin_project! {
     pub struct Logged<F> {
         #[pin]
         answer: F,
-        span: Span,
+        method: Method,
+        route: Option<MatchedPath>,
         id: RequestId,
         started: Instant,
     }
@@ -94,11 +90,17 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let _entered = this.span.enter();
-        let response = ready!(this.answer.poll(context))?.into_response();
-        let latency_ms = this.started.elapsed().as_secs_f64() * 1000.0;
-        let status = response.status().as_u16();
-        tracing::info!(status, latency_ms, "answered");
+        let answer = this.answer;
+        let response = ready!(under(this.id, || answer.poll(context)))?.into_response();
+        under(this.id, || {
+            tracing::info!(
+                method = this.method.as_str(),
+                route = this.route.as_ref().map_or("(no route)", MatchedPath::as_str),
+                status = response.status().as_u16(),
+                latency_ms = this.started.elapsed().as_secs_f64() * 1000.0,
+                "answered"
+            );
+        });
         let mut response = complete(response, this.id.as_str());
         protect(response.headers_mut());
         response

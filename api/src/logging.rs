@@ -1,0 +1,120 @@
+//! What the server says on standard error: one line per event, each under the id of the request it belongs to.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use tracing::{Event, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{DefaultFields, Format, Full, Json, JsonFields, Writer};
+use tracing_subscriber::fmt::time::SystemTime;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::config::LogFormat;
+use crate::http::request_id::RequestId;
+
+mod sink;
+
+use sink::Sink;
+
+thread_local! {
+    static REQUEST: RefCell<Option<RequestId>> = const { RefCell::new(None) };
+}
+
+/// Runs `work` with every line it logs under a request's id. Cheaper than a span, which is formatted and kept for every
+/// request whether or not anything is said in it.
+pub fn under<R>(request: &RequestId, work: impl FnOnce() -> R) -> R {
+    let outer = REQUEST.replace(Some(request.clone()));
+    let done = work();
+    REQUEST.set(outer);
+    done
+}
+
+/// Sends the log to standard error, filtered by `RUST_LOG`, `info` by default. The lines of a busy moment are written
+/// together; the guard writes the last ones when it is dropped.
+#[must_use]
+pub fn start(format: LogFormat) -> impl Drop {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let (sink, flushed) = Sink::start(std::io::stderr());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(sink);
+    let text = Format::default().with_ansi(false);
+    match format {
+        LogFormat::Text => builder
+            .with_ansi(false)
+            .fmt_fields(DefaultFields::new())
+            .event_format(Text(text))
+            .init(),
+        LogFormat::Json => builder
+            .fmt_fields(JsonFields::new())
+            .event_format(Object(text.json()))
+            .init(),
+    }
+    flushed
+}
+
+/// `… request_id=<id>` at the line's end.
+struct Text(Format<Full, SystemTime>);
+
+/// `"request_id":"<id>"` as the line's last member.
+struct Object(Format<Json, SystemTime>);
+
+impl<S, N> FormatEvent<S, N> for Text
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        ending(writer, "\n", |id| format!(" request_id={id}\n"), |line| {
+            self.0.format_event(context, line, event)
+        })
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Object
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        // An id needs no escaping: its characters are few and plain.
+        ending(
+            writer,
+            "}\n",
+            |id| format!(",\"request_id\":\"{id}\"}}\n"),
+            |line| self.0.format_event(context, line, event),
+        )
+    }
+}
+
+/// Writes a line whose ending says the request's id, when there is one.
+fn ending(
+    mut writer: Writer<'_>,
+    usual: &str,
+    with_id: impl FnOnce(&str) -> String,
+    format: impl FnOnce(Writer<'_>) -> fmt::Result,
+) -> fmt::Result {
+    let Some(id) = REQUEST.with_borrow(Clone::clone) else {
+        return format(writer);
+    };
+    let mut line = String::with_capacity(256);
+    format(Writer::new(&mut line))?;
+    match line.strip_suffix(usual) {
+        Some(start) => {
+            writer.write_str(start)?;
+            writer.write_str(&with_id(id.as_str()))
+        }
+        None => writer.write_str(&line),
+    }
+}
