@@ -72,9 +72,6 @@ enum Projections {
     },
 }
 
-/// The exit code when something is not what the log says.
-const NOT_VERIFIED: u8 = 4;
-
 /// Why the program failed, as one sentence.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
