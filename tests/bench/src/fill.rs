@@ -8,6 +8,7 @@ use nexus_domain::sealing::{KeyId, SealedBlob, SealedRef};
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
 use nexus_ledger::{Append, Expected, IndexColumns, Ledger, NewEvent};
+use nexus_projections::rebuild::prepare;
 use uuid::Uuid;
 
 /// Of so many events one changes a state.
@@ -34,6 +35,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) {
     let ledger = crate::append::open(&arguments.database).await;
+    prepare(ledger.backend()).await.expect("the tables");
     let started = std::time::Instant::now();
     let filled = fill(&ledger, arguments.events).await;
     crate::append::report("filling", WAITING, filled, started);
