@@ -13,7 +13,7 @@ const KEPT: usize = 16_384;
 /// So many changed rows are written together.
 const CHANGED: usize = 4_096;
 /// After so many events the rows are written, however few have changed: what a stop costs.
-const EVENTS: usize = 8_192;
+const EVENTS: usize = 16_384;
 
 /// Rows by key, `None` for one that is no more.
 pub(super) struct Folded<P: Projection> {

@@ -15,9 +15,9 @@ use super::history::{a_captured_one, an_ordinary_life, implied, live, log, refer
 use super::store::{Store, contents, has_table, run};
 
 /// More events than are folded before the database remembers it.
-const MANY: u64 = 12_000;
+const MANY: u64 = 20_000;
 /// Where the database remembers some of them.
-const MIDDLE: u64 = 9_000;
+const MIDDLE: u64 = 18_500;
 
 /// Appends until told to stop.
 pub(crate) async fn go_on_appending(ledger: &Ledger, which: u8, rebuilt: &AtomicBool) {
@@ -131,7 +131,7 @@ pub(crate) async fn an_interrupted_rebuild_goes_on_where_it_was(store: &Store) {
     let rebuilt = rebuild(ledger.backend(), "connections", progress)
         .await
         .unwrap();
-    assert!(first.into_inner() >= 8_000, "it began anew");
+    assert!(first.into_inner() >= 16_000, "it began anew");
     let own = log(&ledger)
         .await
         .into_iter()
