@@ -15,7 +15,7 @@ use super::history::{a_captured_one, an_ordinary_life, implied, live, log, refer
 use super::store::{Store, contents, has_table, run};
 
 /// More events than are folded before the database remembers it.
-const MANY: u64 = 20_000;
+const MANY: u64 = 26_000;
 /// Where the database remembers some of them.
 const MIDDLE: u64 = 18_500;
 
