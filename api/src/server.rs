@@ -13,7 +13,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use ed25519_dalek::SigningKey;
-use nexus_domain::metadata::Metadata;
 use nexus_ledger::postgres::PostgresOptions;
 use nexus_ledger::{Database, Ledger, Options};
 use nexus_projections::{ReadModels, ReadStore, rebuild};
@@ -28,7 +27,9 @@ use crate::http::doors::{Doors, broker, gateway};
 use crate::keys::ServerKeys;
 use crate::random::make_bytes;
 use crate::upstream::{Upstream, UpstreamConfig};
-use crate::workers::{Rebuilds, Verifications, rebuild_and_record, sweep};
+use crate::workers::{
+    Comparisons, Rebuilds, Verifications, rebuild_and_record, sweep, upgrade_metadata,
+};
 
 /// How long requests under way may take to end.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
@@ -68,14 +69,17 @@ async fn run(
         listeners.broker.local_addr()?,
     );
     let application = application(config, keys, ledger, gateway_address)?;
+    let (stopping, stopped) = watch::channel(false);
+    let rebuilds = Rebuilds::new(stopped.clone());
     let doors = Doors {
         application: application.clone(),
         keys: Arc::new(keys.api_keys.clone()),
         require_key: config.require_api_key,
-        rebuilds: Rebuilds::default(),
+        rebuilds: rebuilds.clone(),
+        comparisons: Comparisons::new(stopped.clone()),
         verifications: Verifications::default(),
     };
-    let (stopping, stopped) = watch::channel(false);
+    let upgrade = tokio::spawn(rebuilds.upgrade(application.clone()));
     let sweeper = tokio::spawn(sweep(application.clone(), stopped.clone()));
     let gateway = tokio::spawn(serve_surface(
         listeners.gateway,
@@ -95,7 +99,7 @@ async fn run(
     stop.await;
     tracing::info!("stopping");
     stopping.send_replace(true);
-    let drained = async { tokio::join!(gateway, broker, sweeper) };
+    let drained = async { tokio::join!(gateway, broker, sweeper, upgrade) };
     if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
         tracing::warn!("some requests did not end in time");
     }
@@ -178,19 +182,19 @@ async fn check_encryption_key(keys: &mut ServerKeys, ledger: &Ledger) -> Result<
     Ok(written)
 }
 
-/// Read models of another version of their fold are rebuilt before anything is served.
+/// Rows that an older version of the program made serve until they are rebuilt, beside the
+/// requests. Rows of a newer version are rebuilt before anything is served: what they mean is not
+/// known here.
 async fn prepare_read_models(ledger: &Ledger) -> Result<()> {
     rebuild::prepare(ledger.backend()).await?;
-    for name in rebuild::outdated(ledger.backend()).await? {
-        tracing::info!(name, "rebuilding a read model for this version");
-        let metadata = Metadata {
-            actor: Some("system".to_owned()),
-            operation: Some("upgrade_read_model".to_owned()),
-            ..Metadata::default()
-        };
-        rebuild_and_record(ledger, &name, metadata, |_| ())
-            .await
-            .map_err(anyhow::Error::msg)?;
+    for read_model in rebuild::outdated(ledger.backend()).await? {
+        if read_model.newer {
+            let name = &read_model.name;
+            tracing::info!(name, "rebuilding a read model of a newer version");
+            rebuild_and_record(ledger, name, upgrade_metadata(), |_| ())
+                .await
+                .map_err(anyhow::Error::msg)?;
+        }
     }
     Ok(())
 }

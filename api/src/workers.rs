@@ -1,5 +1,7 @@
-//! What runs beside the requests: the sweep of lapsed consents, and rebuilds of read models.
+//! What runs beside the requests: the sweep of lapsed consents, rebuilds of read models, and their
+//! comparison with the log.
 
+mod comparisons;
 mod verification;
 
 use std::collections::BTreeMap;
@@ -9,12 +11,14 @@ use std::time::Duration;
 use nexus_domain::metadata::Metadata;
 use nexus_domain::vault::{VaultEvent, vault_stream};
 use nexus_ledger::{Append, Expected, IndexColumns, Ledger, NewEvent};
-use nexus_projections::rebuild::{Progress, RebuildError, Rebuilt, rebuild};
+use nexus_projections::rebuild::{Progress, RebuildError, Rebuilt, outdated, rebuild};
 use serde::Serialize;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::application::Application;
 
+pub use comparisons::{CompareStatus, Comparisons};
 pub use verification::{VerificationRunning, VerificationStatus, Verifications};
 
 /// Between two sweeps.
@@ -30,6 +34,11 @@ pub async fn sweep(application: Application, mut stopping: watch::Receiver<bool>
     }
 }
 
+/// Between the first two tries to rebuild what an older version made.
+const UPGRADE_AGAIN: Duration = Duration::from_secs(1);
+/// The longest time between two of them.
+const UPGRADE_AT_LEAST_EVERY: Duration = Duration::from_mins(1);
+
 /// How a rebuild goes or went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
@@ -42,6 +51,10 @@ pub enum RebuildStatus {
         head: u64,
         /// Events folded.
         events: u64,
+        /// Positions passed per second.
+        rate: u64,
+        /// What is left at that rate, while there is one.
+        seconds_left: Option<u64>,
     },
     /// It is done.
     Done {
@@ -53,6 +66,8 @@ pub enum RebuildStatus {
         rows: u64,
         /// Rows of the old generation that were not what the log says.
         differences: u64,
+        /// The longest that appends had to wait for it at a stretch, microseconds.
+        longest_pause_us: u64,
     },
     /// It stopped; starting it again goes on where it was.
     Failed {
@@ -61,26 +76,43 @@ pub enum RebuildStatus {
     },
 }
 
-/// A rebuild of this read model is under way.
+/// Work on this read model is under way.
 #[derive(Debug, thiserror::Error)]
-#[error("a rebuild of {0} is under way")]
-pub struct AlreadyRunning(pub String);
+#[error("a {what} of {name} is under way")]
+pub struct AlreadyRunning {
+    /// What kind of work.
+    pub what: &'static str,
+    /// The read model.
+    pub name: String,
+}
 
 /// The rebuilds of this process; clones share them.
-#[derive(Clone, Default)]
-pub struct Rebuilds(Arc<Mutex<BTreeMap<String, RebuildStatus>>>);
+#[derive(Clone)]
+pub struct Rebuilds {
+    newest: Arc<Mutex<BTreeMap<String, RebuildStatus>>>,
+    stopping: watch::Receiver<bool>,
+}
 
 impl Rebuilds {
+    /// None yet. Those under way end when `stopping` says so, and go on when they are started again.
+    #[must_use]
+    pub fn new(stopping: watch::Receiver<bool>) -> Self {
+        Self {
+            newest: Arc::default(),
+            stopping,
+        }
+    }
+
     /// How the newest rebuild of each read model goes or went.
     #[must_use]
     pub fn status(&self) -> BTreeMap<String, RebuildStatus> {
-        self.0
+        self.newest
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Starts a rebuild.
+    /// Starts a rebuild. The handle ends with it.
     ///
     /// # Errors
     /// [`AlreadyRunning`]
@@ -89,25 +121,62 @@ impl Rebuilds {
         application: &Application,
         name: &str,
         metadata: Metadata,
-    ) -> Result<(), AlreadyRunning> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    ) -> Result<JoinHandle<()>, AlreadyRunning> {
+        let mut all = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(all.get(name), Some(RebuildStatus::Running { .. })) {
-            return Err(AlreadyRunning(name.to_owned()));
+            return Err(AlreadyRunning {
+                what: "rebuild",
+                name: name.to_owned(),
+            });
         }
         all.insert(name.to_owned(), running(Progress::default()));
         let (rebuilds, name, ledger) = (self.clone(), name.to_owned(), application.ledger.clone());
-        application.tasks.spawn(async move {
-            let outcome = rebuild_and_record(&ledger, &name, metadata, |progress| {
+        let mut stopping = self.stopping.clone();
+        Ok(application.tasks.spawn(async move {
+            let rebuild = rebuild_and_record(&ledger, &name, metadata, |progress| {
                 rebuilds.set(&name, running(progress));
-            })
-            .await;
-            rebuilds.set(&name, outcome.map_or_else(failed, |rebuilt| done(&rebuilt)));
-        });
-        Ok(())
+            });
+            let status = tokio::select! {
+                outcome = rebuild => outcome.map_or_else(failed, |rebuilt| done(&rebuilt)),
+                _ = stopping.wait_for(|stopping| *stopping) => failed("the server stops".to_owned()),
+            };
+            rebuilds.set(&name, status);
+        }))
+    }
+
+    /// Rebuilds the read models whose rows an older version of their fold made. Those rows serve
+    /// meanwhile. Tries again until it is done, or until told to stop.
+    pub async fn upgrade(self, application: Application) {
+        let mut wait = UPGRADE_AGAIN;
+        while !*self.stopping.borrow() {
+            match outdated(application.ledger.backend()).await {
+                Ok(outdated) if outdated.is_empty() => return,
+                Ok(outdated) => {
+                    for read_model in outdated {
+                        self.upgrade_one(&application, &read_model.name).await;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the read models' versions are not known"),
+            }
+            let mut stopping = self.stopping.clone();
+            let stopped = stopping.wait_for(|stopping| *stopping);
+            if tokio::time::timeout(wait, stopped).await.is_ok() {
+                return;
+            }
+            wait = (wait * 2).min(UPGRADE_AT_LEAST_EVERY);
+        }
+    }
+
+    async fn upgrade_one(&self, application: &Application, name: &str) {
+        tracing::info!(name, "rebuilding a read model for this version");
+        if let Ok(rebuild) = self.start(application, name, upgrade_metadata()) {
+            // Its outcome is looked up, and logged where it failed.
+            drop(rebuild.await);
+        }
     }
 
     fn set(&self, name: &str, status: RebuildStatus) {
-        self.0
+        self.newest
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(name.to_owned(), status);
@@ -119,6 +188,8 @@ fn running(progress: Progress) -> RebuildStatus {
         position: progress.position,
         head: progress.head,
         events: progress.events,
+        rate: progress.rate,
+        seconds_left: progress.left.map(|left| left.as_secs()),
     }
 }
 
@@ -128,6 +199,21 @@ fn done(rebuilt: &Rebuilt) -> RebuildStatus {
         events: rebuilt.events,
         rows: rebuilt.rows,
         differences: rebuilt.differences,
+        longest_pause_us: micros(rebuilt.longest_pause),
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Who rebuilds after an upgrade.
+#[must_use]
+pub fn upgrade_metadata() -> Metadata {
+    Metadata {
+        actor: Some("system".to_owned()),
+        operation: Some("upgrade_read_model".to_owned()),
+        ..Metadata::default()
     }
 }
 
@@ -156,6 +242,7 @@ pub async fn rebuild_and_record(
         rows: rebuilt.rows,
         differences: rebuilt.differences,
         events: rebuilt.events,
+        longest_pause_us: Some(micros(rebuilt.longest_pause)),
     };
     let new = NewEvent::of(&event).map_err(|error| error.to_string())?;
     let append = Append {

@@ -50,6 +50,10 @@ pub(crate) struct Projection {
     pub(crate) generation: i64,
     /// Its newest rebuild since the server started.
     pub(crate) rebuild: Option<Rebuild>,
+    /// Its newest comparison with the log since the server started.
+    #[serde(default)]
+    #[serde(rename = "verification")]
+    pub(crate) comparison: Option<Comparison>,
 }
 
 /// How a rebuild goes or went.
@@ -59,12 +63,19 @@ pub(crate) enum Rebuild {
     Running {
         position: u64,
         head: u64,
+        #[serde(default)]
+        rate: u64,
+        #[serde(default)]
+        seconds_left: Option<u64>,
     },
     Done {
         generation: i64,
         events: u64,
         rows: u64,
         differences: u64,
+        /// Microseconds.
+        #[serde(default)]
+        longest_pause_us: u64,
     },
     Failed {
         message: String,
@@ -105,7 +116,35 @@ struct KeptOutside<'a> {
     checkpoints: &'a [String],
 }
 
-/// What came of asking for a rebuild.
+/// How a comparison of a read model with the log goes or went.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub(crate) enum Comparison {
+    Running {
+        rows: u64,
+    },
+    Done {
+        rows: u64,
+        events: u64,
+        altered: u64,
+        missing: u64,
+        invented: u64,
+        first: Vec<Found>,
+    },
+    Failed {
+        message: String,
+    },
+}
+
+/// A row that is not what the log says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Found {
+    pub(crate) key: String,
+    /// `altered`, `missing` or `invented`.
+    pub(crate) fault: String,
+}
+
+/// What came of asking for work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begun {
     /// It has begun.
@@ -221,7 +260,16 @@ impl Broker {
 
     /// Starts the rebuild of a read model.
     pub(crate) async fn start_rebuild(&self, name: &str) -> Result<Begun, BrokerError> {
-        let door = self.door(&["projections", name, "rebuild"]);
+        self.start(name, "rebuild").await
+    }
+
+    /// Starts the comparison of a read model with the log.
+    pub(crate) async fn start_comparison(&self, name: &str) -> Result<Begun, BrokerError> {
+        self.start(name, "verify").await
+    }
+
+    async fn start(&self, name: &str, work: &str) -> Result<Begun, BrokerError> {
+        let door = self.door(&["projections", name, work]);
         let answer = self.send(self.client.post(door)).await?;
         match answer.status() {
             StatusCode::ACCEPTED => Ok(Begun::Started),
@@ -315,6 +363,7 @@ mod tests {
             events: 7,
             rows: 3,
             differences: 0,
+            longest_pause_us: 0,
         };
         assert_eq!(listing.head, 40);
         assert_eq!(listing.projections[0].rebuild, None);

@@ -65,6 +65,11 @@ enum Projections {
         /// Which ones, one after another; all when none is named.
         names: Vec<String>,
     },
+    /// Compares read models with the log while the server runs; changes nothing.
+    Verify {
+        /// Which ones, one after another; all when none is named.
+        names: Vec<String>,
+    },
 }
 
 /// Why the program failed, as one sentence.
@@ -96,7 +101,7 @@ async fn main() -> ExitCode {
     // It fails only when a provider is installed already, which is as good.
     drop(rustls::crypto::ring::default_provider().install_default());
     match run(Cli::parse(), &mut io::stdout()).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             // Nobody is left to tell when this fails too.
             drop(writeln!(io::stderr(), "nexus-admin: {failure}"));
@@ -105,11 +110,12 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli, output: &mut impl Write) -> Result<(), Failure> {
+async fn run(cli: Cli, output: &mut impl Write) -> Result<ExitCode, Failure> {
     if let Command::Audit(audit) = &cli.command
         && let Some(arguments) = audit.offline()
     {
-        return Ok(audit::run_offline(arguments, output).await?);
+        audit::run_offline(arguments, output).await?;
+        return Ok(ExitCode::SUCCESS);
     }
     let broker = Broker::new(cli.connection.broker_url, &cli.connection.key.read()?)?;
     match cli.command {
@@ -124,8 +130,19 @@ async fn run(cli: Cli, output: &mut impl Write) -> Result<(), Failure> {
                 writeln!(output, "{name}: {rebuilt}")?;
             }
         }
+        Command::Projections(Projections::Verify { names }) => {
+            let mut clean = true;
+            for name in projections::named(&broker.projections().await?, names)? {
+                let verified = projections::verify(&broker, &name).await?;
+                writeln!(output, "{name}: {verified}")?;
+                clean &= verified.is_clean();
+            }
+            if !clean {
+                return Ok(ExitCode::from(NOT_VERIFIED));
+            }
+        }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

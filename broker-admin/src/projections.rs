@@ -1,5 +1,7 @@
 //! The read models: how they stand, and rebuilding them with a progress bar.
 
+mod verify;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -7,10 +9,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::broker::{Broker, BrokerError, Listing, Projection, Rebuild};
 
+pub(crate) use verify::verify;
+
 /// Between two looks at a rebuild.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Why a rebuild did not come to its end.
+/// Why work on a read model did not come to its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RebuildError {
     #[error(transparent)]
@@ -23,6 +27,10 @@ pub(crate) enum RebuildError {
         "the server does not know of the rebuild of {0} any more; started again, it goes on where it was"
     )]
     Forgotten(String),
+    #[error("the verification of {name} failed: {message}")]
+    VerificationFailed { name: String, message: String },
+    #[error("the server does not know of the verification of {0} any more")]
+    VerificationForgotten(String),
 }
 
 /// What a rebuild did.
@@ -32,6 +40,7 @@ pub(crate) struct Rebuilt {
     events: u64,
     rows: u64,
     differences: u64,
+    longest_pause_us: u64,
 }
 
 impl fmt::Display for Rebuilt {
@@ -41,6 +50,7 @@ impl fmt::Display for Rebuilt {
             events,
             rows,
             differences,
+            longest_pause_us,
         } = self;
         let (rows, events) = (counted(*rows, "row"), counted(*events, "event"));
         write!(f, "generation {generation} serves, {rows} from {events}; ")?;
@@ -51,7 +61,12 @@ impl fmt::Display for Rebuilt {
                 f,
                 "{many} old rows were not what the log says and are repaired"
             ),
-        }
+        }?;
+        write!(
+            f,
+            "; writers waited {} at most",
+            milliseconds(*longest_pause_us)
+        )
     }
 }
 
@@ -100,7 +115,12 @@ fn row(projection: &Projection) -> [String; 4] {
 
 fn told(rebuild: &Rebuild) -> String {
     match rebuild {
-        Rebuild::Running { position, head } => format!("running, {position}/{head}"),
+        Rebuild::Running {
+            position,
+            head,
+            rate,
+            seconds_left,
+        } => format!("running, {position}/{head}, {}", pace(*rate, *seconds_left)),
         Rebuild::Done {
             rows,
             events,
@@ -114,6 +134,19 @@ fn told(rebuild: &Rebuild) -> String {
             )
         }
         Rebuild::Failed { message } => format!("failed: {message}"),
+    }
+}
+
+/// As in `3.1 ms`.
+fn milliseconds(micros: u64) -> String {
+    format!("{}.{} ms", micros / 1_000, micros % 1_000 / 100)
+}
+
+/// As in `312000/s, 4 s left`.
+fn pace(rate: u64, seconds_left: Option<u64>) -> String {
+    match seconds_left {
+        Some(seconds) => format!("{rate}/s, {seconds} s left"),
+        None => format!("{rate}/s"),
     }
 }
 
@@ -148,18 +181,25 @@ pub(crate) async fn rebuild(broker: &Broker, name: &str) -> Result<Rebuilt, Rebu
     let bar = Bar::new(name);
     loop {
         match look(broker, name).await? {
-            Rebuild::Running { position, head } => bar.show(position, head),
+            Rebuild::Running {
+                position,
+                head,
+                rate,
+                seconds_left,
+            } => bar.show(position, head, pace(rate, seconds_left)),
             Rebuild::Done {
                 generation,
                 events,
                 rows,
                 differences,
+                longest_pause_us,
             } => {
                 return Ok(Rebuilt {
                     generation,
                     events,
                     rows,
                     differences,
+                    longest_pause_us,
                 });
             }
             Rebuild::Failed { message } => {
@@ -187,21 +227,17 @@ struct Bar(ProgressBar);
 impl Bar {
     fn new(name: &str) -> Self {
         let bar = ProgressBar::new(0).with_prefix(name.to_owned());
-        let template = "{prefix} [{bar:32}] {pos}/{len}  {per_sec}, {eta} left";
+        let template = "{prefix} [{bar:32}] {pos}/{len}  {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
         Self(bar)
     }
 
-    fn show(&self, position: u64, head: u64) {
-        let first = self.0.length() == Some(0);
+    fn show(&self, position: u64, head: u64, pace: String) {
         self.0.set_length(head);
         self.0.set_position(position);
-        if first {
-            // What an earlier rebuild did says nothing about the speed of this one.
-            self.0.reset_eta();
-        }
+        self.0.set_message(pace);
     }
 }
 
@@ -225,6 +261,7 @@ mod tests {
             version: 1_001,
             generation,
             rebuild,
+            comparison: None,
         };
         Listing {
             projections: vec![
@@ -254,6 +291,7 @@ mod tests {
             events: 7,
             rows: 3,
             differences: 0,
+            longest_pause_us: 900,
         };
         let expected = "\
 NAME         VERSION  GENERATION  REBUILD
@@ -268,12 +306,17 @@ providers    1001     12          done, 3 rows from 7 events, 0 differences
         let running = Rebuild::Running {
             position: 20,
             head: 40,
+            rate: 300,
+            seconds_left: Some(4),
         };
         let failed = Rebuild::Failed {
             message: "the event at position 9 cannot be applied".to_owned(),
         };
         let table = table(&listing([Some(running), Some(failed)]));
-        assert!(table.contains("running, 20/40\n"), "{table}");
+        assert!(
+            table.contains("running, 20/40, 300/s, 4 s left\n"),
+            "{table}"
+        );
         assert!(
             table.contains("failed: the event at position 9 cannot be applied\n"),
             "{table}"
@@ -303,13 +346,12 @@ providers    1001     12          done, 3 rows from 7 events, 0 differences
     #[tokio::test]
     async fn a_rebuild_is_watched_until_it_is_done() {
         let running = json!({"state": "running", "position": 20, "head": 40, "events": 9});
-        let done =
-            json!({"state": "done", "generation": 2, "events": 18, "rows": 3, "differences": 1});
+        let done = json!({"state": "done", "generation": 2, "events": 18, "rows": 3, "differences": 1, "longest_pause_us": 3_149});
         let answers = vec![(202, "{}".to_owned()), answer(&running), answer(&done)];
         let (outcome, scripted) = rebuilt(answers).await;
         assert_eq!(
             outcome.unwrap().to_string(),
-            "generation 2 serves, 3 rows from 18 events; 1 old row was not what the log says and is repaired"
+            "generation 2 serves, 3 rows from 18 events; 1 old row was not what the log says and is repaired; writers waited 3.1 ms at most"
         );
         assert_eq!(scripted.requests().len(), 3);
     }
@@ -321,7 +363,7 @@ providers    1001     12          done, 3 rows from 7 events, 0 differences
         let (outcome, _) = rebuilt(vec![(409, "{}".to_owned()), answer(&done)]).await;
         assert_eq!(
             outcome.unwrap().to_string(),
-            "generation 2 serves, 3 rows from 18 events; the old rows were what the log says"
+            "generation 2 serves, 3 rows from 18 events; the old rows were what the log says; writers waited 0.0 ms at most"
         );
     }
 
@@ -340,8 +382,9 @@ providers    1001     12          done, 3 rows from 7 events, 0 differences
     #[test]
     fn the_bar_stands_where_the_rebuild_stands() {
         let bar = Bar::new("connections");
-        bar.show(20, 40);
-        bar.show(41, 44);
+        bar.show(20, 40, pace(10, Some(2)));
+        bar.show(41, 44, pace(10, None));
         assert_eq!((bar.0.position(), bar.0.length()), (41, Some(44)));
+        assert_eq!(bar.0.message(), "10/s");
     }
 }

@@ -27,6 +27,9 @@ pub enum VaultEvent {
         differences: u64,
         /// How many events were folded.
         events: u64,
+        /// The longest that appends had to wait for it at a stretch, microseconds; absent in older events.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        longest_pause_us: Option<u64>,
     },
 }
 

@@ -70,6 +70,9 @@ pub enum ProjectError<E> {
         /// The event's position.
         position: u64,
     },
+    /// A newer version of the program keeps the rows; the batch is refused.
+    #[error("the rows of {0} are kept by a newer version of this program")]
+    Newer(&'static str),
 }
 
 /// Applies events to read models inside the append transaction.

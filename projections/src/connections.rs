@@ -62,6 +62,7 @@ pub struct Connections;
 impl Projection for Connections {
     const NAME: &'static str = "connections";
     const VERSION: i64 = 1_000 + Connection::STATE_VERSION as i64;
+    const STREAM: &'static str = "connection";
     const COLUMNS: &'static [Column] = &[
         Column::text("reference"),
         Column::integer("sequence"),
@@ -86,8 +87,8 @@ impl Projection for Connections {
     const INDEXES: &'static [&'static str] = &["workspace_id, provider_id", "due_at"];
     type Row = ConnectionRow;
 
-    fn key(event: &RecordedEvent) -> Option<&str> {
-        (event.stream.stream_type == "connection").then_some(event.stream.id.as_str())
+    fn position(row: &Self::Row) -> u64 {
+        row.position
     }
 
     fn apply(

@@ -67,6 +67,7 @@ pub(crate) struct Unfoldable {
 
 impl Unfoldable {
     pub(crate) fn into_error<P: Projection, E>(self) -> ProjectError<E> {
+        tracing::error!(projection = P::NAME, position = self.position, cause = %self.cause, "an event cannot be folded");
         ProjectError::Fold {
             projection: P::NAME,
             position: self.position,

@@ -6,6 +6,7 @@
 //!
 //! - [`connections`], [`providers`]: the read models and their queries.
 //! - [`audit`]: the one read model that is not a table; the log itself answers.
+//! - [`verify`]: whether the rows are what the log says.
 //! - [`table`]: how a row is stored, on both databases.
 
 pub mod audit;
@@ -13,6 +14,7 @@ pub mod connections;
 pub mod inline;
 mod log;
 mod lookup;
+mod outdated;
 mod postgres;
 pub mod projection;
 pub mod providers;
@@ -20,6 +22,7 @@ pub mod rebuild;
 mod sqlite;
 pub mod store;
 pub mod table;
+pub mod verify;
 
 pub use audit::{AuditEntry, AuditQuery};
 pub use connections::ConnectionRow;

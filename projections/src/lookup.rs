@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::postgres::{self, Selected};
 use crate::projection::Projection;
 use crate::sqlite;
-use crate::store::QueryError;
-use crate::table::Columns;
+use crate::store::{ASK_AGAIN, QueryError};
+use crate::table::{Columns, Serving};
 
 /// The most keys of one look-up.
 const MAX_KEYS: usize = 512;
@@ -90,7 +90,7 @@ impl Reader {
             Backend::Postgres(database) => Source::Postgres(PostgresReader {
                 database: database.clone(),
                 client: None,
-                generation: 1,
+                serving: None,
             }),
         };
         Self { source, columns }
@@ -124,7 +124,7 @@ struct PostgresReader {
     database: PostgresDatabase,
     client: Option<DedicatedClient>,
     /// The generation last seen to serve.
-    generation: i64,
+    serving: Option<Serving>,
 }
 
 impl PostgresReader {
@@ -155,14 +155,16 @@ impl PostgresReader {
             Some(client) => client,
             none => none.insert(self.database.dedicated_client(SESSION).await?),
         };
-        loop {
-            match postgres::lookup::<P>(client, self.generation, columns, keys)
+        for _ in 0..ASK_AGAIN {
+            let guess = self.serving.get_or_insert_with(|| Serving::ours::<P>(1));
+            match postgres::lookup::<P>(client, guess, columns, keys)
                 .await
                 .map_err(QueryError::of::<P>)?
             {
                 Selected::Rows(rows) => return Ok(rows),
-                Selected::Moved(generation) => self.generation = generation,
+                Selected::Moved(serving) => self.serving = Some(serving),
             }
         }
+        Err(QueryError::not_there::<P>())
     }
 }

@@ -5,25 +5,30 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nexus_ledger::postgres::DedicatedClient;
 use nexus_ledger::{ProjectError, RecordedEvent};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
-use crate::inline::{Changes, Unfoldable, fold, keys_of};
+use crate::inline::{Unfoldable, fold, keys_of};
+use crate::outdated::{Undecodable, fold_on_postgres};
 use crate::projection::{FoldError, Projection};
-use crate::table::{Columns, Dialect, Kind, Statements, Value, column_list, table_name};
+use crate::table::{
+    Column, Columns, Dialect, Kind, Serving, Shape, Statements, Value, key_name, table_name,
+};
 
 /// The generations last seen to serve, by read model: a guess that saves a round trip, checked
 /// by every statement that uses it.
 #[derive(Debug, Default)]
-pub(crate) struct Generations(BTreeMap<&'static str, i64>);
+pub(crate) struct Generations(BTreeMap<&'static str, Serving>);
 
 impl Generations {
-    pub(crate) fn guess<P: Projection>(&self) -> i64 {
-        self.0.get(P::NAME).copied().unwrap_or(1)
+    pub(crate) fn guess<P: Projection>(&self) -> Serving {
+        let known = self.0.get(P::NAME).cloned();
+        known.unwrap_or_else(|| Serving::ours::<P>(1))
     }
 
-    pub(crate) fn observe<P: Projection>(&mut self, generation: i64) {
-        self.0.insert(P::NAME, generation);
+    pub(crate) fn observe<P: Projection>(&mut self, serving: Serving) {
+        self.0.insert(P::NAME, serving);
     }
 }
 
@@ -31,8 +36,8 @@ impl Generations {
 pub(crate) enum Selected<R> {
     /// The guess was right.
     Rows(Vec<R>),
-    /// Another generation serves.
-    Moved(i64),
+    /// Another generation serves, or its table has other columns.
+    Moved(Serving),
 }
 
 /// Why rows could not be read.
@@ -54,70 +59,94 @@ pub(crate) async fn apply_inline<P: Projection>(
     if keys.is_empty() {
         return Ok(());
     }
+    // Under the head lock no rebuild can swap: the pointer that is read here holds until the commit.
+    let current = current::<P>(client, &mut generations.0).await?;
+    if current.version > P::VERSION {
+        return Err(ProjectError::Newer(P::NAME));
+    }
+    let statements = current.statements::<P>(Dialect::Postgres);
     let first = events.first().map_or(0, |event| event.position);
-    let rows = loop {
-        let guess = generations.guess::<P>();
-        // Under the head lock no rebuild can swap: the pointer that is read here holds until the commit.
-        let current = generation::<P>(client).await?;
-        if current != guess {
-            generations.observe::<P>(current);
-        }
-        match by_key::<P>(client, current, &keys).await {
-            Ok(Selected::Rows(rows)) => break rows,
-            Ok(Selected::Moved(_)) => {}
-            Err(SelectError::Database(error)) => return Err(error.into()),
-            Err(SelectError::Fold(_)) => {
-                return Err(ProjectError::Fold {
-                    projection: P::NAME,
-                    position: first,
-                });
-            }
+    let undecodable = Undecodable::before::<P>(current, first);
+    let rows = match rows_of::<P>(client, &statements, &keys, undecodable).await {
+        Ok(rows) => rows,
+        Err(SelectError::Database(error)) => return Err(error.into()),
+        Err(SelectError::Fold(_)) => {
+            return Err(ProjectError::Fold {
+                projection: P::NAME,
+                position: first,
+            });
         }
     };
-    let changes = fold::<P>(keyed::<P>(rows), events).map_err(Unfoldable::into_error::<P, _>)?;
-    write(
-        client,
-        &Statements::of::<P>(generations.guess::<P>(), Dialect::Postgres),
-        &changes,
-    )
-    .await?;
+    let changes = fold::<P>(rows, events).map_err(Unfoldable::into_error::<P, _>)?;
+    let rows = changes.upserts.iter().map(P::to_values);
+    let upserts = Transposed::of::<P>(&current.shape, rows);
+    write(client, &statements.upsert, &upserts).await?;
+    delete(client, &statements, &changes.deletes).await?;
     drop_blobs(client, &changes.superseded).await?;
     Ok(())
 }
 
-/// The generation that serves.
-pub(crate) async fn generation<P: Projection>(client: &Client) -> Result<i64, Error> {
+/// The generation that serves, its table's columns looked up once.
+async fn current<'a, P: Projection>(
+    client: &Client,
+    known: &'a mut BTreeMap<&'static str, Serving>,
+) -> Result<&'a Serving, Error> {
+    let (generation, version) = pointer::<P>(client).await?;
+    let same = |known: &Serving| (known.generation, known.version) == (generation, version);
+    if !known.get(P::NAME).is_some_and(same) {
+        let serving = shaped::<P>(client, generation, version).await?;
+        known.insert(P::NAME, serving);
+    }
+    Ok(known
+        .entry(P::NAME)
+        .or_insert_with(|| Serving::ours::<P>(generation)))
+}
+
+/// The generation that serves, and the version of the fold that made it.
+async fn pointer<P: Projection>(client: &Client) -> Result<(i64, i64), Error> {
     let rows = client
         .query_typed(
-            "SELECT generation FROM projections WHERE name = $1",
+            "SELECT generation, version FROM projections WHERE name = $1",
             &[(&P::NAME, Type::TEXT)],
         )
         .await?;
-    rows.first().map_or(Ok(1), |row| row.try_get(0))
+    let Some(row) = rows.first() else {
+        return Ok((1, P::VERSION));
+    };
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
-async fn by_key<P: Projection>(
+async fn shaped<P: Projection>(
     client: &Client,
     generation: i64,
-    keys: &BTreeSet<String>,
-) -> Result<Selected<P::Row>, SelectError> {
-    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let key = P::COLUMNS.first().map_or("", |column| column.name);
-    select::<P>(
-        client,
-        generation,
-        &format!("t.{key} = ANY($2)"),
-        "",
-        &[(&keys, Type::TEXT_ARRAY)],
-    )
-    .await
+    version: i64,
+) -> Result<Serving, Error> {
+    let mut serving = Serving::ours::<P>(generation);
+    if version != P::VERSION {
+        let sql = "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped";
+        let table = table_name::<P>(generation);
+        let rows = client.query_typed(sql, &[(&table, Type::TEXT)]).await?;
+        let names: Vec<String> = rows
+            .iter()
+            .map(|row| row.try_get(0))
+            .collect::<Result<_, _>>()?;
+        serving.version = version;
+        serving.shape = Shape::of::<P>(&names);
+    }
+    Ok(serving)
+}
+
+/// The generation that serves.
+pub(crate) async fn serving<P: Projection>(client: &Client) -> Result<Serving, Error> {
+    let (generation, version) = pointer::<P>(client).await?;
+    shaped::<P>(client, generation, version).await
 }
 
 /// Rows of the guessed generation that `condition` selects (columns named `t.…`, parameters from `$2` on), and in the same
 /// statement, so of the same snapshot, whether that generation serves.
 pub(crate) async fn select<P: Projection>(
     client: &Client,
-    guess: i64,
+    guess: &Serving,
     condition: &str,
     order: &str,
     parameters: &[(&(dyn ToSql + Sync), Type)],
@@ -131,11 +160,11 @@ pub(crate) async fn select<P: Projection>(
 /// The rows of `keys`, by a statement that stays prepared on its connection.
 pub(crate) async fn lookup<P: Projection>(
     client: &DedicatedClient,
-    guess: i64,
+    guess: &Serving,
     columns: Columns,
     keys: &[String],
 ) -> Result<Selected<P::Row>, SelectError> {
-    let key = P::COLUMNS.first().map_or("", |column| column.name);
+    let key = key_name::<P>();
     let sql = selection::<P>(guess, columns, &format!("t.{key} = ANY($2)"), "");
     let rows = match client
         .prepare_typed_cached(&sql, &[Type::TEXT, Type::TEXT_ARRAY])
@@ -147,11 +176,14 @@ pub(crate) async fn lookup<P: Projection>(
     selected::<P>(client, guess, rows).await
 }
 
-fn selection<P: Projection>(guess: i64, columns: Columns, condition: &str, order: &str) -> String {
-    let (table, columns) = (
-        table_name::<P>(guess),
-        column_list::<P>("t.", columns, Dialect::Postgres),
-    );
+fn selection<P: Projection>(
+    guess: &Serving,
+    columns: Columns,
+    condition: &str,
+    order: &str,
+) -> String {
+    let table = table_name::<P>(guess.generation);
+    let columns = guess.shape.selected::<P>("t.", columns, Dialect::Postgres);
     format!(
         "SELECT p.generation, {columns} FROM projections p LEFT JOIN {table} t ON {condition} WHERE p.name = $1 {order}"
     )
@@ -160,28 +192,52 @@ fn selection<P: Projection>(guess: i64, columns: Columns, condition: &str, order
 /// What a statement of [`selection`] found.
 async fn selected<P: Projection>(
     client: &Client,
-    guess: i64,
+    guess: &Serving,
     rows: Result<Vec<Row>, Error>,
 ) -> Result<Selected<P::Row>, SelectError> {
     let rows = match rows {
         Ok(rows) => rows,
-        Err(error) if error.code() == Some(&tokio_postgres::error::SqlState::UNDEFINED_TABLE) => {
-            return Ok(Selected::Moved(generation::<P>(client).await?));
+        Err(error) if misguessed(&error) => {
+            return Ok(Selected::Moved(serving::<P>(client).await?));
         }
         Err(error) => return Err(error.into()),
     };
-    let current: i64 = rows.first().map_or(Ok(guess), |row| row.try_get(0))?;
-    if current != guess {
-        return Ok(Selected::Moved(current));
+    let current: i64 = rows
+        .first()
+        .map_or(Ok(guess.generation), |row| row.try_get(0))?;
+    if current != guess.generation {
+        return Ok(Selected::Moved(serving::<P>(client).await?));
     }
+    match decode_all::<P>(client, guess, &rows).await {
+        Err(SelectError::Fold(error)) => match serving::<P>(client).await? {
+            // The rows are another version's than was thought.
+            other if other != *guess => Ok(Selected::Moved(other)),
+            _ => Err(error.into()),
+        },
+        decoded => decoded.map(Selected::Rows),
+    }
+}
+
+async fn decode_all<P: Projection>(
+    client: &Client,
+    serving: &Serving,
+    rows: &[Row],
+) -> Result<Vec<P::Row>, SelectError> {
+    let undecodable = Undecodable::rows_of::<P>(serving);
     let mut found = Vec::with_capacity(rows.len());
-    for row in &rows {
+    for row in rows {
         // The pointer's row comes back alone, beside NULLs, when nothing was selected.
         if row.try_get::<_, Option<&str>>(1)?.is_some() {
-            found.push(decode::<P>(row)?);
+            found.extend(decode::<P>(client, row, 1, undecodable).await?);
         }
     }
-    Ok(Selected::Rows(found))
+    Ok(found)
+}
+
+/// Whether the table is gone, or has other columns than was thought.
+fn misguessed(error: &Error) -> bool {
+    let code = error.code();
+    code == Some(&SqlState::UNDEFINED_TABLE) || code == Some(&SqlState::UNDEFINED_COLUMN)
 }
 
 /// Rows by their key.
@@ -191,45 +247,52 @@ pub(crate) fn keyed<P: Projection>(rows: Vec<P::Row>) -> BTreeMap<String, P::Row
         .collect()
 }
 
-/// The stored rows of `keys` in a generation that does not serve yet.
+/// The stored rows of `keys` in a generation.
 pub(crate) async fn rows_of<P: Projection>(
     client: &Client,
     statements: &Statements,
     keys: &BTreeSet<String>,
+    undecodable: Undecodable,
 ) -> Result<BTreeMap<String, P::Row>, SelectError> {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let key = P::COLUMNS.first().map_or("", |column| column.name);
+    let key = key_name::<P>();
     let rows = client
         .query_typed(
             &format!("{} WHERE {key} = ANY($1)", statements.select),
             &[(&keys, Type::TEXT_ARRAY)],
         )
         .await?;
-    let rows = rows
-        .iter()
-        .map(|row| decode_from::<P>(row, 0))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(keyed::<P>(rows))
+    let mut found = Vec::with_capacity(rows.len());
+    for row in &rows {
+        found.extend(decode::<P>(client, row, 0, undecodable).await?);
+    }
+    Ok(keyed::<P>(found))
 }
 
-/// Writes changed rows, set-wise.
-pub(crate) async fn write<P: Projection>(
+/// Writes changed rows by an upserting statement, set-wise.
+pub(crate) async fn write(client: &Client, upsert: &str, rows: &Transposed) -> Result<(), Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    client
+        .query_typed(upsert, &rows.parameters())
+        .await
+        .map(drop)
+}
+
+/// Deletes the rows of keys.
+pub(crate) async fn delete(
     client: &Client,
     statements: &Statements,
-    changes: &Changes<P>,
+    keys: &[String],
 ) -> Result<(), Error> {
-    if !changes.upserts.is_empty() {
-        let columns = Transposed::of::<P>(&changes.upserts);
-        client
-            .query_typed(&statements.upsert, &columns.parameters())
-            .await?;
+    if keys.is_empty() {
+        return Ok(());
     }
-    if !changes.deletes.is_empty() {
-        client
-            .query_typed(&statements.delete, &[(&changes.deletes, Type::TEXT_ARRAY)])
-            .await?;
-    }
-    Ok(())
+    client
+        .query_typed(&statements.delete, &[(&keys, Type::TEXT_ARRAY)])
+        .await
+        .map(drop)
 }
 
 async fn drop_blobs(client: &Client, positions: &[i64]) -> Result<(), Error> {
@@ -246,7 +309,7 @@ async fn drop_blobs(client: &Client, positions: &[i64]) -> Result<(), Error> {
 }
 
 /// Rows as columns, for `unnest`.
-struct Transposed(Vec<Array>);
+pub(crate) struct Transposed(Vec<Array>);
 
 enum Array {
     Text(Vec<Option<String>>),
@@ -255,21 +318,31 @@ enum Array {
 }
 
 impl Transposed {
-    fn of<P: Projection>(rows: &[P::Row]) -> Self {
-        let mut arrays: Vec<Array> = P::COLUMNS
-            .iter()
-            .map(|column| match column.kind {
-                Kind::Text => Array::Text(Vec::with_capacity(rows.len())),
-                Kind::Integer => Array::Integer(Vec::with_capacity(rows.len())),
-                Kind::Bytes => Array::Bytes(Vec::with_capacity(rows.len())),
-            })
-            .collect();
+    /// The columns that `shape` has.
+    pub(crate) fn of<P: Projection>(
+        shape: &Shape,
+        rows: impl IntoIterator<Item = Vec<Value>>,
+    ) -> Self {
+        let empty = |column: &Column| match column.kind {
+            Kind::Text => Array::Text(Vec::new()),
+            Kind::Integer => Array::Integer(Vec::new()),
+            Kind::Bytes => Array::Bytes(Vec::new()),
+        };
+        let mut arrays: Vec<Array> = shape.columns::<P>().map(empty).collect();
         for row in rows {
-            for (array, value) in arrays.iter_mut().zip(P::to_values(row)) {
+            for (array, value) in arrays.iter_mut().zip(shape.values(row)) {
                 array.push(value);
             }
         }
         Self(arrays)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.first().is_none_or(|array| match array {
+            Array::Text(values) => values.is_empty(),
+            Array::Integer(values) => values.is_empty(),
+            Array::Bytes(values) => values.is_empty(),
+        })
     }
 
     fn parameters(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
@@ -298,20 +371,31 @@ impl Array {
     }
 }
 
-fn decode<P: Projection>(row: &Row) -> Result<P::Row, SelectError> {
-    decode_from::<P>(row, 1)
+async fn decode<P: Projection>(
+    client: &Client,
+    row: &Row,
+    first: usize,
+    undecodable: Undecodable,
+) -> Result<Option<P::Row>, SelectError> {
+    match (P::from_values(values::<P>(row, first)?), undecodable) {
+        (Ok(row), _) => Ok(Some(row)),
+        (Err(error), Undecodable::Fails) => Err(error.into()),
+        (Err(_), Undecodable::FoldedBefore(position)) => {
+            fold_on_postgres::<P>(client, row.try_get(first)?, position).await
+        }
+    }
 }
 
-fn decode_from<P: Projection>(row: &Row, first: usize) -> Result<P::Row, SelectError> {
-    let mut values = Vec::with_capacity(P::COLUMNS.len());
-    for (index, column) in P::COLUMNS.iter().enumerate() {
-        values.push(match column.kind {
+/// A row's values as they are stored, from column `first` on.
+pub(crate) fn values<P: Projection>(row: &Row, first: usize) -> Result<Vec<Value>, Error> {
+    let value = |(index, column): (usize, &Column)| {
+        Ok(match column.kind {
             Kind::Text => Value::Text(row.try_get(first + index)?),
             Kind::Integer => Value::Integer(row.try_get(first + index)?),
             Kind::Bytes => Value::Bytes(row.try_get(first + index)?),
-        });
-    }
-    Ok(P::from_values(values)?)
+        })
+    };
+    P::COLUMNS.iter().enumerate().map(value).collect()
 }
 
 /// A value as a parameter.

@@ -15,7 +15,11 @@ pub trait Projection: Send + Sync + 'static {
     const NAME: &'static str;
     /// Raised whenever the fold or the columns change; a rebuild then makes the new rows.
     const VERSION: i64;
-    /// The columns; the first is the key.
+    /// The type of the streams whose events make the rows; a stream's id is its row's key.
+    const STREAM: &'static str;
+    /// The columns; the first is the key, and one is called `position`. While rows of an older
+    /// version serve, a column that those do not have reads as NULL: [`Projection::from_values`]
+    /// takes NULL for every column that was added.
     const COLUMNS: &'static [Column];
     /// Column lists of further indexes, such as `workspace_id, provider_id`.
     const INDEXES: &'static [&'static str];
@@ -23,7 +27,13 @@ pub trait Projection: Send + Sync + 'static {
     type Row: Clone + PartialEq + std::fmt::Debug + Send + Sync;
 
     /// The key of the row that an event concerns, if it concerns one.
-    fn key(event: &RecordedEvent) -> Option<&str>;
+    #[must_use]
+    fn key(event: &RecordedEvent) -> Option<&str> {
+        (event.stream.stream_type == Self::STREAM).then_some(event.stream.id.as_str())
+    }
+
+    /// The position of the newest event that was folded into a row.
+    fn position(row: &Self::Row) -> u64;
 
     /// Folds an event into its row; `None` is the absent row.
     ///

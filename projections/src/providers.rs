@@ -37,6 +37,7 @@ pub struct Providers;
 impl Projection for Providers {
     const NAME: &'static str = "providers";
     const VERSION: i64 = 1_000 + Provider::STATE_VERSION as i64;
+    const STREAM: &'static str = "provider";
     const COLUMNS: &'static [Column] = &[
         Column::text("id"),
         Column::integer("sequence"),
@@ -52,8 +53,8 @@ impl Projection for Providers {
     const INDEXES: &'static [&'static str] = &["name_key"];
     type Row = ProviderRow;
 
-    fn key(event: &RecordedEvent) -> Option<&str> {
-        (event.stream.stream_type == "provider").then_some(event.stream.id.as_str())
+    fn position(row: &Self::Row) -> u64 {
+        row.position
     }
 
     fn apply(

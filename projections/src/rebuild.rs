@@ -1,28 +1,34 @@
 //! Rebuilding a read model from the log, while everything else goes on.
 //!
-//! The rows of a new generation are folded from the log chunk by chunk; a stopped rebuild goes on
-//! where it was. When it has caught up, the last events are applied under the head lock and one
-//! pointer row is changed: nobody waits for a table lock, and no reader sees a stale row.
+//! ```text
+//! log ── stretches ──▶ fold, rows in memory ── pieces ──▶ new generation ── swap ──▶ it serves
+//!        read ahead                             remembered: a stopped rebuild goes on there
+//! ```
+//!
+//! The log is read a stretch ahead of the fold, the rows that were folded are kept in memory for as
+//! long as they are few, and written when many have changed. When the new generation has caught up,
+//! the last events are applied under the head lock and one pointer row is changed: nobody waits for
+//! a table lock, and no reader sees a stale row.
 
+mod compare;
+mod folded;
+mod job;
 mod on_postgres;
 mod on_sqlite;
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
-use nexus_ledger::{Backend, ReadError, RecordedEvent};
+use nexus_ledger::{Backend, ReadError};
 use rusqlite::params;
 use tokio_postgres::types::Type;
 
-use crate::connections::{Connections, signed};
-use crate::inline::{Changes, fold};
-use crate::log::{self, unavailable};
+use crate::connections::Connections;
+use crate::log::unavailable;
 use crate::projection::Projection;
 use crate::providers::Providers;
-use crate::sqlite;
-use crate::table::{Dialect, Statements, table_name};
+use crate::table::{Dialect, Statements, Value};
 
-/// How many events are folded at once.
-const CHUNK: usize = 2_000;
+pub(crate) use job::unblocked;
 
 /// The read models that are kept in tables.
 pub const NAMES: &[&str] = &[Connections::NAME, Providers::NAME];
@@ -47,6 +53,10 @@ pub struct Progress {
     pub head: u64,
     /// Events folded.
     pub events: u64,
+    /// Positions passed per second, since this process took the rebuild up.
+    pub rate: u64,
+    /// What is left at that rate; `None` while there is none.
+    pub left: Option<Duration>,
 }
 
 /// What a rebuild did.
@@ -63,7 +73,11 @@ pub struct Rebuilt {
     /// Rows that serve now.
     pub rows: u64,
     /// Rows of the old generation that were not what the log says; 0 unless somebody changed them.
+    /// Those of another version's fold are not compared.
     pub differences: u64,
+    /// The longest that appends had to wait for this rebuild at a stretch. On PostgreSQL that is
+    /// the swap; on SQLite also the writing of rows takes turns with them.
+    pub longest_pause: Duration,
 }
 
 /// Why a rebuild stopped; it can be started again and goes on where it was.
@@ -85,6 +99,14 @@ pub enum RebuildError {
     /// Another rebuild of the same read model came between, from this or another process.
     #[error("another rebuild of {0} is under way")]
     Overtaken(&'static str),
+    /// The rows that serve were made by another version of the fold; a rebuild makes them anew.
+    #[error("the rows of {name} are of version {version} and cannot be compared; rebuild it first")]
+    OtherVersion {
+        /// The read model.
+        name: &'static str,
+        /// The version of its rows.
+        version: i64,
+    },
     /// The database cannot be reached.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -99,21 +121,36 @@ pub async fn prepare(backend: &Backend) -> Result<(), ReadError> {
     prepare_one::<Providers>(backend).await
 }
 
+/// A read model whose rows were made by another version of its fold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outdated {
+    /// The read model's name.
+    pub name: String,
+    /// Whether that version is a newer one than this program's: the program was put back.
+    pub newer: bool,
+}
+
 /// The read models whose rows were made by another version of their fold.
 ///
 /// # Errors
 /// [`ReadError`]
-pub async fn outdated(backend: &Backend) -> Result<Vec<String>, ReadError> {
-    let current = |pointer: &Pointer| match pointer.name.as_str() {
-        Connections::NAME => pointer.version == Connections::VERSION,
-        Providers::NAME => pointer.version == Providers::VERSION,
-        _ => true,
+pub async fn outdated(backend: &Backend) -> Result<Vec<Outdated>, ReadError> {
+    let ours = |pointer: &Pointer| match pointer.name.as_str() {
+        Connections::NAME => Some(Connections::VERSION),
+        Providers::NAME => Some(Providers::VERSION),
+        _ => None,
+    };
+    let outdated = |pointer: Pointer| {
+        let ours = ours(&pointer).filter(|ours| *ours != pointer.version)?;
+        Some(Outdated {
+            newer: pointer.version > ours,
+            name: pointer.name,
+        })
     };
     Ok(pointers(backend)
         .await?
         .into_iter()
-        .filter(|pointer| !current(pointer))
-        .map(|pointer| pointer.name)
+        .filter_map(outdated)
         .collect())
 }
 
@@ -167,55 +204,10 @@ pub async fn rebuild(
     progress: impl Fn(Progress),
 ) -> Result<Rebuilt, RebuildError> {
     match name {
-        Connections::NAME => rebuild_one::<Connections>(backend, progress).await,
-        Providers::NAME => rebuild_one::<Providers>(backend, progress).await,
+        Connections::NAME => job::run::<Connections>(backend, progress).await,
+        Providers::NAME => job::run::<Providers>(backend, progress).await,
         other => Err(RebuildError::UnknownName(other.to_owned())),
     }
-}
-
-/// A rebuild that is under way.
-#[derive(Clone, Copy, Debug)]
-struct Underway {
-    generation: i64,
-    position: u64,
-    events: u64,
-}
-
-async fn rebuild_one<P: Projection>(
-    backend: &Backend,
-    progress: impl Fn(Progress),
-) -> Result<Rebuilt, RebuildError> {
-    let mut underway = begin::<P>(backend).await?;
-    loop {
-        let head = log::bounds(backend).await?.map_or(0, |(_, last)| last);
-        let events = log::changes(backend, underway.position + 1, CHUNK).await?;
-        progress(Progress {
-            position: underway.position,
-            head,
-            events: underway.events,
-        });
-        let last_chunk = events.len() < CHUNK;
-        underway = fold_chunk::<P>(backend, underway, events).await?;
-        if last_chunk {
-            break;
-        }
-    }
-    let differences = compare::<P>(backend, underway).await?;
-    let (rows, events) = swap::<P>(backend, underway).await?;
-    let head = log::bounds(backend).await?.map_or(0, |(_, last)| last);
-    progress(Progress {
-        position: head,
-        head,
-        events,
-    });
-    Ok(Rebuilt {
-        name: P::NAME.to_owned(),
-        version: P::VERSION,
-        generation: underway.generation,
-        events,
-        rows,
-        differences,
-    })
 }
 
 async fn prepare_one<P: Projection>(backend: &Backend) -> Result<(), ReadError> {
@@ -224,7 +216,8 @@ async fn prepare_one<P: Projection>(backend: &Backend) -> Result<(), ReadError> 
             let write = |connection: &rusqlite::Connection| {
                 let sql = "INSERT INTO projections (name, version, generation) VALUES (?1, ?2, 1) ON CONFLICT (name) DO NOTHING";
                 if connection.execute(sql, params![P::NAME, P::VERSION])? > 0 {
-                    connection.execute_batch(&Statements::of::<P>(1, Dialect::Sqlite).create)?;
+                    let statements = Statements::of::<P>(1, Dialect::Sqlite);
+                    connection.execute_batch(&(statements.create + &statements.index))?;
                 }
                 Ok(())
             };
@@ -239,8 +232,9 @@ async fn prepare_one<P: Projection>(backend: &Backend) -> Result<(), ReadError> 
                 .await
                 .map_err(unavailable)?;
             if !inserted.is_empty() {
+                let statements = Statements::of::<P>(1, Dialect::Postgres);
                 transaction
-                    .batch_execute(&Statements::of::<P>(1, Dialect::Postgres).create)
+                    .batch_execute(&(statements.create + &statements.index))
                     .await
                     .map_err(unavailable)?;
             }
@@ -249,141 +243,20 @@ async fn prepare_one<P: Projection>(backend: &Backend) -> Result<(), ReadError> 
     }
 }
 
-/// Goes on with a rebuild of this version, or starts one in a new generation.
-async fn begin<P: Projection>(backend: &Backend) -> Result<Underway, ReadError> {
-    match backend {
-        Backend::Sqlite(database) => database.write(on_sqlite::begin::<P>).await,
-        Backend::Postgres(database) => {
-            let mut client = database.client().await?;
-            on_postgres::begin::<P>(&mut client)
-                .await
-                .map_err(unavailable)
-        }
-    }
+/// How far a rebuild has come, as the database remembers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Underway {
+    generation: i64,
+    position: u64,
+    events: u64,
 }
 
-/// Where a rebuild stands after `events`.
-fn after<P: Projection>(underway: Underway, events: &[RecordedEvent]) -> Underway {
-    let folded = events
-        .iter()
-        .filter(|event| P::key(event).is_some())
-        .count() as u64;
-    Underway {
-        position: events
-            .last()
-            .map_or(underway.position, |event| event.position),
-        events: underway.events + folded,
-        ..underway
-    }
-}
-
-fn fold_into<P: Projection>(
-    rows: BTreeMap<String, P::Row>,
-    events: &[RecordedEvent],
-) -> Result<Changes<P>, RebuildError> {
-    let events: Vec<&RecordedEvent> = events.iter().collect();
-    fold::<P>(rows, &events).map_err(|error| RebuildError::Undecodable {
-        name: P::NAME,
-        position: error.position,
-        cause: error.cause.to_string(),
-    })
-}
-
-/// Folds a chunk into the new generation and remembers how far it came, in one transaction.
-async fn fold_chunk<P: Projection>(
-    backend: &Backend,
-    underway: Underway,
-    events: Vec<RecordedEvent>,
-) -> Result<Underway, RebuildError> {
-    if events.is_empty() {
-        return Ok(underway);
-    }
-    let reached = after::<P>(underway, &events);
-    match backend {
-        Backend::Sqlite(database) => {
-            database
-                .write(move |connection| {
-                    on_sqlite::fold_chunk::<P>(connection, underway, reached, &events)
-                })
-                .await??;
-        }
-        Backend::Postgres(database) => {
-            let mut client = database.client().await?;
-            let transaction = client.transaction().await.map_err(unavailable)?;
-            on_postgres::still_at::<P>(transaction.client(), underway).await?;
-            on_postgres::fold_events::<P>(transaction.client(), underway.generation, &events)
-                .await?;
-            on_postgres::remember::<P>(transaction.client(), reached)
-                .await
-                .map_err(unavailable)?;
-            transaction.commit().await.map_err(unavailable)?;
-        }
-    }
-    Ok(reached)
-}
-
-/// How many rows of the serving generation, among those that no later event touched, the log does
-/// not bear out: changed, missing or invented ones.
-async fn compare<P: Projection>(backend: &Backend, underway: Underway) -> Result<u64, ReadError> {
-    let reached = signed(underway.position);
-    let count: i64 = match backend {
-        Backend::Sqlite(database) => {
-            let read = move |connection: &rusqlite::Connection| {
-                let sql = comparison::<P>(
-                    sqlite::generation::<P>(connection)?,
-                    underway.generation,
-                    "IS NOT",
-                    "?1",
-                );
-                connection.query_row(&sql, [reached], |row| row.get(0))
-            };
-            database.read(read).await?
-        }
-        Backend::Postgres(database) => {
-            let mut client = database.client().await?;
-            on_postgres::compare::<P>(&mut client, underway.generation, reached)
-                .await
-                .map_err(unavailable)?
-        }
-    };
-    Ok(count.cast_unsigned())
-}
-
-fn comparison<P: Projection>(serving: i64, rebuilt: i64, differs: &str, reached: &str) -> String {
-    let (live, new) = (table_name::<P>(serving), table_name::<P>(rebuilt));
-    let key = P::COLUMNS.first().map_or("", |column| column.name);
-    let changed = P::COLUMNS
-        .iter()
-        .map(|column| format!("l.{0} {differs} n.{0}", column.name))
-        .collect::<Vec<_>>()
-        .join(" OR ");
-    format!(
-        "SELECT (SELECT count(*) FROM {live} l LEFT JOIN {new} n ON n.{key} = l.{key} WHERE l.position <= {reached} AND ({changed})) \
-         + (SELECT count(*) FROM {new} n LEFT JOIN {live} l ON l.{key} = n.{key} WHERE l.{key} IS NULL)"
-    )
-}
-
-/// Applies the last events under the head lock and points at the new generation. Returns the rows
-/// that serve now and the events folded in all.
-async fn swap<P: Projection>(
-    backend: &Backend,
-    underway: Underway,
-) -> Result<(u64, u64), RebuildError> {
-    match backend {
-        Backend::Sqlite(database) => {
-            database
-                .write(move |connection| on_sqlite::swap::<P>(connection, underway))
-                .await?
-        }
-        Backend::Postgres(database) => {
-            let mut client = database.client().await?;
-            let swapped = on_postgres::swap::<P>(&mut client, underway).await?;
-            if let Err(error) =
-                on_postgres::drop_others::<P>(&mut client, underway.generation).await
-            {
-                tracing::info!(%error, projection = P::NAME, "the generation before is dropped later");
-            }
-            Ok(swapped)
-        }
-    }
+/// Rows to write into the new generation, and where that brings it.
+struct Piece {
+    rows: Vec<Vec<Value>>,
+    /// Keys of rows that are no more.
+    gone: Vec<String>,
+    /// As far as the database remembers.
+    from: Underway,
+    to: Underway,
 }

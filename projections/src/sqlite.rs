@@ -6,9 +6,12 @@ use nexus_ledger::{ProjectError, RecordedEvent};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter};
 
-use crate::inline::{Changes, fold, keys_of};
+use crate::inline::{fold, keys_of};
+use crate::outdated::{Undecodable, fold_on_sqlite};
 use crate::projection::{FoldError, Projection};
-use crate::table::{Columns, Dialect, Kind, Statements, Value, column_list, table_name};
+use crate::table::{
+    Column, Columns, Dialect, Kind, Serving, Shape, Statements, Value, key_name, table_name,
+};
 
 type Result<T, E = rusqlite::Error> = std::result::Result<T, E>;
 
@@ -33,10 +36,21 @@ impl ToSql for Value {
 }
 
 /// The generation that serves, as this transaction sees it.
-pub(crate) fn generation<P: Projection>(connection: &Connection) -> Result<i64> {
+pub(crate) fn serving<P: Projection>(connection: &Connection) -> Result<Serving> {
     let mut statement =
-        connection.prepare_cached("SELECT generation FROM projections WHERE name = ?1")?;
-    statement.query_row([P::NAME], |row| row.get(0))
+        connection.prepare_cached("SELECT generation, version FROM projections WHERE name = ?1")?;
+    let (generation, version) =
+        statement.query_row([P::NAME], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut serving = Serving::ours::<P>(generation);
+    if version != P::VERSION {
+        let mut columns = connection.prepare_cached("SELECT name FROM pragma_table_info(?1)")?;
+        let names = columns
+            .query_map([table_name::<P>(generation)], |row| row.get(0))?
+            .collect::<Result<Vec<String>>>()?;
+        serving.version = version;
+        serving.shape = Shape::of::<P>(&names);
+    }
+    Ok(serving)
 }
 
 /// Folds a batch's events into the serving generation.
@@ -48,10 +62,18 @@ pub(crate) fn apply_inline<P: Projection>(
     if keys.is_empty() {
         return Ok(());
     }
-    let statements = Statements::of::<P>(generation::<P>(transaction)?, Dialect::Sqlite);
-    let rows = by_key::<P>(transaction, &statements, &keys)?;
+    let serving = serving::<P>(transaction)?;
+    if serving.version > P::VERSION {
+        return Err(ProjectError::Newer(P::NAME));
+    }
+    let statements = serving.statements::<P>(Dialect::Sqlite);
+    let first = events.first().map_or(0, |event| event.position);
+    let undecodable = Undecodable::before::<P>(&serving, first);
+    let rows = by_key::<P>(transaction, &statements, &keys, undecodable)?;
     let changes = fold::<P>(rows, events).map_err(crate::inline::Unfoldable::into_error::<P, _>)?;
-    write(transaction, &statements, &changes)?;
+    let rows = changes.upserts.iter().map(P::to_values);
+    write(transaction, &statements.upsert, &serving.shape, rows)?;
+    delete(transaction, &statements, &changes.deletes)?;
     let mut drop_blob =
         transaction.prepare_cached("DELETE FROM sealed_blobs WHERE position = ?1")?;
     for position in &changes.superseded {
@@ -66,16 +88,20 @@ pub(crate) fn lookup<P: Projection>(
     columns: Columns,
     keys: &BTreeSet<String>,
 ) -> Result<Vec<P::Row>> {
-    let (table, columns) = (
-        table_name::<P>(generation::<P>(connection)?),
-        column_list::<P>("", columns, Dialect::Sqlite),
+    let serving = serving::<P>(connection)?;
+    let sql = format!(
+        "SELECT {} FROM {} WHERE {} = ?1",
+        serving.shape.selected::<P>("", columns, Dialect::Sqlite),
+        table_name::<P>(serving.generation),
+        key_name::<P>()
     );
-    let key = P::COLUMNS.first().map_or("", |column| column.name);
-    let sql = format!("SELECT {columns} FROM {table} WHERE {key} = ?1");
+    let undecodable = Undecodable::rows_of::<P>(&serving);
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = Vec::with_capacity(keys.len());
     for key in keys {
-        rows.extend(statement.query_row([key], decode::<P>).optional()?);
+        if let Some(values) = statement.query_row([key], values::<P>).optional()? {
+            rows.extend(decode::<P>(connection, values, undecodable)?);
+        }
     }
     Ok(rows)
 }
@@ -85,15 +111,16 @@ pub(crate) fn by_key<P: Projection>(
     connection: &Connection,
     statements: &Statements,
     keys: &BTreeSet<String>,
+    undecodable: Undecodable,
 ) -> Result<BTreeMap<String, P::Row>> {
-    let key = P::COLUMNS.first().map_or("", |column| column.name);
+    let key = key_name::<P>();
     let mut statement =
         connection.prepare_cached(&format!("{} WHERE {key} = ?1", statements.select))?;
     let mut rows = BTreeMap::new();
     for key in keys {
-        if let Some(row) = statement.query_row([key], decode::<P>).optional()? {
-            rows.insert(key.clone(), row);
-        }
+        let values = statement.query_row([key], values::<P>).optional()?;
+        let row = values.map(|values| decode::<P>(connection, values, undecodable));
+        rows.extend(row.transpose()?.flatten().map(|row| (key.clone(), row)));
     }
     Ok(rows)
 }
@@ -104,40 +131,74 @@ pub(crate) fn select<P: Projection>(
     condition: &str,
     parameters: &[Value],
 ) -> Result<Vec<P::Row>> {
-    let statements = Statements::of::<P>(generation::<P>(connection)?, Dialect::Sqlite);
+    let serving = serving::<P>(connection)?;
+    let (statements, undecodable) = (
+        serving.statements::<P>(Dialect::Sqlite),
+        Undecodable::rows_of::<P>(&serving),
+    );
     let mut statement = connection.prepare_cached(&format!("{} {condition}", statements.select))?;
-    statement
-        .query_map(params_from_iter(parameters), decode::<P>)?
-        .collect()
+    let mut found = Vec::new();
+    for values in statement.query_map(params_from_iter(parameters), values::<P>)? {
+        found.extend(decode::<P>(connection, values?, undecodable)?);
+    }
+    Ok(found)
 }
 
-/// Writes changed rows.
-pub(crate) fn write<P: Projection>(
+/// Writes changed rows by an upserting statement.
+pub(crate) fn write(
+    connection: &Connection,
+    upsert: &str,
+    shape: &Shape,
+    rows: impl IntoIterator<Item = Vec<Value>>,
+) -> Result<()> {
+    let mut upsert = connection.prepare_cached(upsert)?;
+    for row in rows {
+        upsert.execute(params_from_iter(shape.values(row)))?;
+    }
+    Ok(())
+}
+
+/// Deletes the rows of keys.
+pub(crate) fn delete(
     connection: &Connection,
     statements: &Statements,
-    changes: &Changes<P>,
+    keys: &[String],
 ) -> Result<()> {
-    let mut upsert = connection.prepare_cached(&statements.upsert)?;
-    for row in &changes.upserts {
-        upsert.execute(params_from_iter(P::to_values(row)))?;
-    }
     let mut delete = connection.prepare_cached(&statements.delete)?;
-    for key in &changes.deletes {
+    for key in keys {
         delete.execute([key])?;
     }
     Ok(())
 }
 
-fn decode<P: Projection>(row: &Row<'_>) -> Result<P::Row> {
-    let mut values = Vec::with_capacity(P::COLUMNS.len());
-    for (index, column) in P::COLUMNS.iter().enumerate() {
-        values.push(match column.kind {
+fn decode<P: Projection>(
+    connection: &Connection,
+    values: Vec<Value>,
+    undecodable: Undecodable,
+) -> Result<Option<P::Row>> {
+    let key = match values.first() {
+        Some(Value::Text(Some(key))) => key.clone(),
+        _ => String::new(),
+    };
+    match (P::from_values(values), undecodable) {
+        (Ok(row), _) => Ok(Some(row)),
+        (Err(error), Undecodable::Fails) => Err(self::undecodable(error)),
+        (Err(_), Undecodable::FoldedBefore(position)) => {
+            fold_on_sqlite::<P>(connection, &key, position)?.map_err(self::undecodable)
+        }
+    }
+}
+
+/// A row's values as they are stored.
+pub(crate) fn values<P: Projection>(row: &Row<'_>) -> Result<Vec<Value>> {
+    let value = |(index, column): (usize, &Column)| {
+        Ok(match column.kind {
             Kind::Text => Value::Text(row.get(index)?),
             Kind::Integer => Value::Integer(row.get(index)?),
             Kind::Bytes => Value::Bytes(row.get(index)?),
-        });
-    }
-    P::from_values(values).map_err(undecodable)
+        })
+    };
+    P::COLUMNS.iter().enumerate().map(value).collect()
 }
 
 fn undecodable(error: FoldError) -> rusqlite::Error {

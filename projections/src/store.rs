@@ -33,7 +33,18 @@ impl From<ReadError> for QueryError {
     }
 }
 
+/// How often a statement is written for the generation that serves by now.
+pub(crate) const ASK_AGAIN: u32 = 10;
+
 impl QueryError {
+    /// The rows that serve are an older version's, and have no column that was asked for.
+    pub(crate) fn not_there<P: Projection>() -> Self {
+        Self::Unavailable(format!(
+            "the rows of {} that serve have other columns",
+            P::NAME
+        ))
+    }
+
     pub(crate) fn of<P: Projection>(error: SelectError) -> Self {
         match error {
             SelectError::Database(error) => Self::Unavailable(error.to_string()),
@@ -80,7 +91,10 @@ impl ReadStore {
     ///
     /// # Errors
     /// [`QueryError`]
-    pub async fn standing(&self, reference: &str) -> Result<Option<Arc<ConnectionRow>>, QueryError> {
+    pub async fn standing(
+        &self,
+        reference: &str,
+    ) -> Result<Option<Arc<ConnectionRow>>, QueryError> {
         self.standings.get(reference).await
     }
 
@@ -120,7 +134,12 @@ impl ReadStore {
             "name_key = ? LIMIT ?",
             vec![name_key.to_owned().into(), 1.into()],
         );
-        Ok(self.selections.select::<Providers>(condition).await?.into_iter().next())
+        Ok(self
+            .selections
+            .select::<Providers>(condition)
+            .await?
+            .into_iter()
+            .next())
     }
 
     /// Every registered provider, by name.
@@ -220,16 +239,17 @@ impl Selections {
             return Ok(Vec::new());
         };
         let client = database.client().await?;
-        loop {
+        for _ in 0..ASK_AGAIN {
             let guess = self.generations().guess::<P>();
-            match postgres::select::<P>(&client, guess, condition, order, parameters).await {
+            match postgres::select::<P>(&client, &guess, condition, order, parameters).await {
                 Ok(Selected::Rows(rows)) => return Ok(rows),
-                Ok(Selected::Moved(generation)) => {
-                    self.generations().observe::<P>(generation);
+                Ok(Selected::Moved(serving)) => {
+                    self.generations().observe::<P>(serving);
                 }
                 Err(error) => return Err(QueryError::of::<P>(error)),
             }
         }
+        Err(QueryError::not_there::<P>())
     }
 }
 

@@ -151,17 +151,102 @@ pub(crate) enum Dialect {
     Postgres,
 }
 
+/// Which columns are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Columns {
+    All,
+    /// NULL stands for the columns of bytes.
+    WithoutBytes,
+}
+
+/// Which of a read model's columns a generation's table has: all of them, unless another version
+/// of the program made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shape(Vec<bool>);
+
+impl Shape {
+    /// Every column.
+    pub(crate) fn whole<P: Projection>() -> Self {
+        Self(vec![true; P::COLUMNS.len()])
+    }
+
+    /// The columns among `names`.
+    pub(crate) fn of<P: Projection>(names: &[String]) -> Self {
+        let has = |column: &Column| names.iter().any(|name| name == column.name);
+        Self(P::COLUMNS.iter().map(has).collect())
+    }
+
+    /// The columns that the table has.
+    pub(crate) fn columns<P: Projection>(&self) -> impl Iterator<Item = &'static Column> {
+        let present = P::COLUMNS.iter().zip(&self.0);
+        present.filter(|(_, has)| **has).map(|(column, _)| column)
+    }
+
+    /// The values of the columns that the table has.
+    pub(crate) fn values(&self, values: Vec<Value>) -> impl Iterator<Item = Value> {
+        let present = values.into_iter().zip(&self.0);
+        present.filter(|(_, has)| **has).map(|(value, _)| value)
+    }
+
+    /// Every column in a SELECT list, one that the table has not or that is not asked for as NULL.
+    pub(crate) fn selected<P: Projection>(
+        &self,
+        prefix: &str,
+        columns: Columns,
+        dialect: Dialect,
+    ) -> String {
+        let one = |(column, has): (&Column, &bool)| {
+            let skipped = columns == Columns::WithoutBytes && column.kind == Kind::Bytes;
+            match (*has && !skipped, dialect) {
+                (true, _) => format!("{prefix}{}", column.name),
+                (false, Dialect::Sqlite) => "NULL".to_owned(),
+                (false, Dialect::Postgres) => format!("NULL::{}", type_name(column.kind, dialect)),
+            }
+        };
+        let columns: Vec<String> = P::COLUMNS.iter().zip(&self.0).map(one).collect();
+        columns.join(", ")
+    }
+}
+
+/// The generation that serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Serving {
+    pub(crate) generation: i64,
+    /// The version of the fold that made its rows.
+    pub(crate) version: i64,
+    pub(crate) shape: Shape,
+}
+
+impl Serving {
+    /// A generation that this version made.
+    pub(crate) fn ours<P: Projection>(generation: i64) -> Self {
+        Self {
+            generation,
+            version: P::VERSION,
+            shape: Shape::whole::<P>(),
+        }
+    }
+
+    pub(crate) fn statements<P: Projection>(&self, dialect: Dialect) -> Statements {
+        Statements::over::<P>(self.generation, dialect, &self.shape)
+    }
+}
+
 /// The statements over one generation of a read model.
 #[derive(Clone, Debug)]
 pub(crate) struct Statements {
-    /// Creates the table and its indexes.
+    /// Creates the table.
     pub(crate) create: String,
+    /// Creates its indexes.
+    pub(crate) index: String,
     /// Drops the table.
     pub(crate) drop: String,
     /// Selects the columns of every row; a WHERE clause may follow.
     pub(crate) select: String,
     /// Inserts rows or replaces those with the same key.
     pub(crate) upsert: String,
+    /// The same, where the row there is not of a later position.
+    pub(crate) advance: String,
     /// Deletes the row of a key (SQLite) or of each key (PostgreSQL).
     pub(crate) delete: String,
 }
@@ -171,53 +256,42 @@ pub(crate) fn table_name<P: Projection>(generation: i64) -> String {
     format!("{}_g{generation}", P::NAME)
 }
 
-/// Which columns are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Columns {
-    All,
-    /// NULL stands for the columns of bytes.
-    WithoutBytes,
-}
-
-/// The columns, comma-separated.
-pub(crate) fn column_list<P: Projection>(
-    prefix: &str,
-    columns: Columns,
-    dialect: Dialect,
-) -> String {
-    P::COLUMNS
-        .iter()
-        .map(|column| match (columns, column.kind, dialect) {
-            (Columns::WithoutBytes, Kind::Bytes, Dialect::Sqlite) => "NULL".to_owned(),
-            (Columns::WithoutBytes, Kind::Bytes, Dialect::Postgres) => "NULL::bytea".to_owned(),
-            _ => format!("{prefix}{}", column.name),
-        })
-        .collect::<Vec<_>>()
-        .join(", ")
+/// The name of the key's column.
+pub(crate) fn key_name<P: Projection>() -> &'static str {
+    P::COLUMNS.first().map_or("", |column| column.name)
 }
 
 impl Statements {
     pub(crate) fn of<P: Projection>(generation: i64, dialect: Dialect) -> Self {
+        Self::over::<P>(generation, dialect, &Shape::whole::<P>())
+    }
+
+    fn over<P: Projection>(generation: i64, dialect: Dialect, shape: &Shape) -> Self {
         let table = table_name::<P>(generation);
-        let columns = column_list::<P>("", Columns::All, dialect);
-        let key = P::COLUMNS.first().map_or("", |column| column.name);
-        let updates = P::COLUMNS
+        let names: Vec<&str> = shape.columns::<P>().map(|column| column.name).collect();
+        let columns = names.join(", ");
+        let selected = shape.selected::<P>("", Columns::All, dialect);
+        let key = key_name::<P>();
+        let updates = names
             .iter()
-            .skip(1)
-            .map(|column| format!("{0} = excluded.{0}", column.name))
+            .filter(|name| **name != key)
+            .map(|name| format!("{name} = excluded.{name}"))
             .collect::<Vec<_>>()
             .join(", ");
         let source = match dialect {
-            Dialect::Sqlite => format!("VALUES ({})", vec!["?"; P::COLUMNS.len()].join(", ")),
-            Dialect::Postgres => format!("SELECT * FROM unnest({})", unnest_parameters::<P>()),
+            Dialect::Sqlite => format!("VALUES ({})", vec!["?"; names.len()].join(", ")),
+            Dialect::Postgres => format!("SELECT * FROM unnest({})", unnest::<P>(shape)),
         };
+        let upsert = format!(
+            "INSERT INTO {table} ({columns}) {source} ON CONFLICT ({key}) DO UPDATE SET {updates}"
+        );
         Self {
-            create: create::<P>(generation, dialect),
+            create: create::<P>(&table, dialect),
+            index: indexes::<P>(&table),
             drop: format!("DROP TABLE IF EXISTS {table}"),
-            select: format!("SELECT {columns} FROM {table}"),
-            upsert: format!(
-                "INSERT INTO {table} ({columns}) {source} ON CONFLICT ({key}) DO UPDATE SET {updates}"
-            ),
+            select: format!("SELECT {selected} FROM {table}"),
+            advance: format!("{upsert} WHERE excluded.position >= {table}.position"),
+            upsert,
             delete: match dialect {
                 Dialect::Sqlite => format!("DELETE FROM {table} WHERE {key} = ?1"),
                 Dialect::Postgres => format!("DELETE FROM {table} WHERE {key} = ANY($1::text[])"),
@@ -226,23 +300,16 @@ impl Statements {
     }
 }
 
-fn unnest_parameters<P: Projection>() -> String {
-    P::COLUMNS
-        .iter()
-        .enumerate()
-        .map(|(index, column)| {
-            format!(
-                "${}::{}[]",
-                index + 1,
-                type_name(column.kind, Dialect::Postgres)
-            )
-        })
-        .collect::<Vec<_>>()
-        .join(", ")
+fn unnest<P: Projection>(shape: &Shape) -> String {
+    let parameter = |(index, column): (usize, &Column)| {
+        let kind = type_name(column.kind, Dialect::Postgres);
+        format!("${}::{kind}[]", index + 1)
+    };
+    let parameters: Vec<String> = shape.columns::<P>().enumerate().map(parameter).collect();
+    parameters.join(", ")
 }
 
-fn create<P: Projection>(generation: i64, dialect: Dialect) -> String {
-    let table = table_name::<P>(generation);
+fn create<P: Projection>(table: &str, dialect: Dialect) -> String {
     let column = |(index, column): (usize, &Column)| {
         let key = if index == 0 {
             " PRIMARY KEY NOT NULL"
@@ -258,14 +325,17 @@ fn create<P: Projection>(generation: i64, dialect: Dialect) -> String {
         Dialect::Sqlite => " STRICT",
         Dialect::Postgres => " WITH (toast_tuple_target = 8160)",
     };
+    format!(
+        "CREATE TABLE IF NOT EXISTS {table} ({}){options};",
+        columns.join(", ")
+    )
+}
+
+fn indexes<P: Projection>(table: &str) -> String {
     let index = |(index, columns): (usize, &&str)| {
         format!("CREATE INDEX IF NOT EXISTS {table}_i{index} ON {table} ({columns});")
     };
-    let indexes: String = P::INDEXES.iter().enumerate().map(index).collect();
-    format!(
-        "CREATE TABLE IF NOT EXISTS {table} ({}){options};{indexes}",
-        columns.join(", ")
-    )
+    P::INDEXES.iter().enumerate().map(index).collect()
 }
 
 fn type_name(kind: Kind, dialect: Dialect) -> &'static str {

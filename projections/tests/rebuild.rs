@@ -9,7 +9,9 @@ mod rebuild {
     mod histories;
     mod history;
     mod operations;
+    mod outdated;
     mod store;
+    mod verification;
 
     macro_rules! suite {
         ($database:ident: $($area:ident { $($case:ident)+ })+) => {
@@ -37,9 +39,25 @@ mod rebuild {
             a_rebuild_while_appends_go_on_loses_nothing
             tampered_rows_are_counted_and_repaired
             an_interrupted_rebuild_goes_on_where_it_was
+            a_rebuilt_table_is_the_live_one_byte_for_byte
+            a_rebuild_that_was_overtaken_says_so_and_does_no_harm
+            a_rebuild_tells_its_rate_and_how_long_appends_waited
             the_generation_before_is_dropped
             an_undecodable_event_stops_a_rebuild_with_its_position
             an_unknown_read_model_is_refused
+        }
+        verification {
+            rows_that_are_what_the_log_says_are_clean
+            altered_missing_and_invented_rows_are_found_and_left_alone
+            what_a_row_says_of_itself_does_not_hide_it
+            appends_that_go_on_are_no_differences
+            rows_of_another_version_are_not_compared
+            an_undecodable_event_stops_a_verification_with_its_position
+        }
+        outdated {
+            rows_of_an_older_version_serve_and_are_kept_until_they_are_rebuilt
+            rows_that_do_not_decode_any_more_are_folded_from_the_log
+            rows_of_a_newer_version_are_not_written
         }
         audit {
             the_trail_is_the_log_newest_first

@@ -11,6 +11,7 @@ on_both_databases! {
     status_lists_every_read_model,
     read_models_are_rebuilt_while_the_server_runs,
     only_the_named_ones_are_rebuilt,
+    rows_changed_behind_the_servers_back_are_found_with_exit_code_4,
     an_unknown_name_starts_nothing,
     a_refused_key_is_one_sentence_that_does_not_show_it,
     a_server_that_is_away_is_named,
@@ -99,11 +100,17 @@ async fn read_models_are_rebuilt_while_the_server_runs(database: Database) {
     );
     let connected = nexus.connected(&provider, "google").await;
     let said = printed(&run(&nexus, &["projections", "rebuild"]).await);
-    let expected = "\
-connections: generation 2 serves, 1 row from 3 events; the old rows were what the log says
-providers: generation 2 serves, 1 row from 1 event; the old rows were what the log says
-";
-    assert_eq!(said, expected);
+    let expected = [
+        "connections: generation 2 serves, 1 row from 3 events; the old rows were what the log says; writers waited ",
+        "providers: generation 2 serves, 1 row from 1 event; the old rows were what the log says; writers waited ",
+    ];
+    assert_eq!(said.lines().count(), 2, "{said}");
+    for (line, expected) in said.lines().zip(expected) {
+        assert!(
+            line.starts_with(expected) && line.ends_with(" ms at most"),
+            "{line}"
+        );
+    }
     assert_eq!(rebuilds_in_the_trail(&nexus).await, 2);
     nexus.token(&connected.id).await.expect(200);
     let status = printed(&run(&nexus, &["projections", "status"]).await);
@@ -122,6 +129,81 @@ async fn only_the_named_ones_are_rebuilt(database: Database) {
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.starts_with("providers: generation 2 serves"), "{said}");
     assert_eq!(rebuilds_in_the_trail(&nexus).await, 1);
+}
+
+/// Changes the database as somebody with access to it would.
+async fn tamper(nexus: &TestNexus, sql: &str) {
+    if nexus.database().url().is_some() {
+        return nexus.database().execute(sql).await;
+    }
+    let path = nexus.data_dir().join("nexus.db");
+    let connection = rusqlite::Connection::open(path).expect("the database");
+    connection
+        .busy_timeout(std::time::Duration::from_secs(10))
+        .expect("a time-out");
+    connection.execute_batch(sql).expect("it is done");
+}
+
+async fn rows_changed_behind_the_servers_back_are_found_with_exit_code_4(database: Database) {
+    let nexus = TestNexus::start(database).await;
+    nexus
+        .register(json!({"name": "weather", "auth_type": "api_key"}))
+        .await;
+    let key = || json!({"api_key": "canary-key"});
+    let altered = nexus.capture("weather", key()).await;
+    let missing = nexus.capture("weather", key()).await;
+    let clean = "\
+connections: 2 rows from 4 events; every row is what the log says
+providers: 1 row from 1 event; every row is what the log says
+";
+    assert_eq!(
+        printed(&run(&nexus, &["projections", "verify"]).await),
+        clean
+    );
+
+    let (a, m) = (altered.reference(), missing.reference());
+    let sql = format!(
+        "INSERT INTO connections_g1 (reference, sequence, position, status, state, created_at, updated_at) \
+           SELECT 'zz-invented', sequence, position, status, state, created_at, updated_at FROM connections_g1 WHERE reference = '{a}'; \
+         UPDATE connections_g1 SET credential_blob = NULL, position = 1000000 WHERE reference = '{a}'; \
+         DELETE FROM connections_g1 WHERE reference = '{m}'"
+    );
+    tamper(&nexus, &sql).await;
+    let output = run(&nexus, &["projections", "verify"]).await;
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        lines[0],
+        "connections: 3 rows from 4 events; 1 altered, 1 missing, 1 invented"
+    );
+    for expected in [
+        format!("  altered {a}"),
+        format!("  missing {m}"),
+        "  invented zz-invented".to_owned(),
+    ] {
+        assert!(lines.contains(&expected.as_str()), "{said}");
+    }
+    assert_eq!(
+        lines[4],
+        "providers: 1 row from 1 event; every row is what the log says"
+    );
+    assert!(
+        !said.contains("canary-key") && !said.contains(&altered.id),
+        "{said}"
+    );
+
+    let repaired = printed(&run(&nexus, &["projections", "rebuild", "connections"]).await);
+    assert!(
+        repaired.contains("3 old rows were not what the log says and are repaired"),
+        "{repaired}"
+    );
+    assert_eq!(
+        printed(&run(&nexus, &["projections", "verify"]).await),
+        clean
+    );
+    nexus.token(&altered.id).await.expect(200);
+    nexus.token(&missing.id).await.expect(200);
 }
 
 async fn an_unknown_name_starts_nothing(database: Database) {

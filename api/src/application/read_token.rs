@@ -250,7 +250,11 @@ impl Application {
 
     /// The provider of a connection that is read, as it is or was.
     async fn provider_of_read(&self, row: &ConnectionRow) -> Result<Arc<ProviderRow>, Fault> {
-        match row.state.provider_id.and_then(|id| self.recent.provider(id)) {
+        match row
+            .state
+            .provider_id
+            .and_then(|id| self.recent.provider(id))
+        {
             Some(provider) => Ok(provider),
             None => self.provider_of(row).await,
         }

@@ -32,6 +32,8 @@ pub struct Doors {
     pub require_key: bool,
     /// Rebuilds that are under way or done.
     pub rebuilds: crate::workers::Rebuilds,
+    /// Comparisons of read models with the log, likewise.
+    pub comparisons: crate::workers::Comparisons,
     /// The newest verification of the log.
     pub verifications: crate::workers::Verifications,
 }

@@ -203,7 +203,9 @@ impl From<ProjectError<tokio_postgres::Error>> for Stopped {
     fn from(error: ProjectError<tokio_postgres::Error>) -> Self {
         match error {
             ProjectError::Database(error) => Self::Database(error),
-            fold @ ProjectError::Fold { .. } => Self::Fold(fold.to_string()),
+            fold @ (ProjectError::Fold { .. } | ProjectError::Newer(_)) => {
+                Self::Fold(fold.to_string())
+            },
         }
     }
 }

@@ -39,7 +39,7 @@ impl From<ProjectError<rusqlite::Error>> for Failure {
     fn from(error: ProjectError<rusqlite::Error>) -> Self {
         match error {
             ProjectError::Database(error) => Self::Database(error),
-            ProjectError::Fold { .. } => Self::Fold(error.to_string()),
+            ProjectError::Fold { .. } | ProjectError::Newer(_) => Self::Fold(error.to_string()),
         }
     }
 }

@@ -1,20 +1,24 @@
 //! A rebuild's steps on PostgreSQL.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use nexus_ledger::ReadError;
 use nexus_ledger::postgres::lock_head;
-use nexus_ledger::{ReadError, RecordedEvent};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Transaction};
 
-use super::{RebuildError, Underway, after, comparison, fold_into};
+use super::folded::Folded;
+use super::{Piece, RebuildError, Underway};
 use crate::connections::signed;
-use crate::inline::keys_of;
 use crate::log::unavailable;
-use crate::postgres;
+use crate::outdated::Undecodable;
+use crate::postgres::{self, Transposed};
 use crate::projection::Projection;
-use crate::table::{Dialect, Statements, table_name};
+use crate::table::{Dialect, Shape, Statements, Value, table_name};
 
-/// How long PostgreSQL may compare two generations: it reads both tables whole.
-const COMPARE_WITHIN: &str = "10min";
+/// How long the indexes of a new generation may take.
+const COMPLETE_WITHIN: &str = "30min";
 
 /// How many generations back a table may still be there to drop.
 const KEPT: i64 = 3;
@@ -94,20 +98,53 @@ pub(super) async fn still_at<P: Projection>(
     found.map(drop).ok_or(RebuildError::Overtaken(P::NAME))
 }
 
-pub(super) async fn fold_events<P: Projection>(
+pub(super) async fn look_up<P: Projection>(
     client: &Client,
     generation: i64,
-    events: &[RecordedEvent],
-) -> Result<(), RebuildError> {
+    keys: &BTreeSet<String>,
+) -> Result<BTreeMap<String, P::Row>, RebuildError> {
     let statements = Statements::of::<P>(generation, Dialect::Postgres);
-    let keys = keys_of::<P>(&events.iter().collect::<Vec<_>>());
-    let rows = postgres::rows_of::<P>(client, &statements, &keys)
+    let rows = postgres::rows_of::<P>(client, &statements, keys, Undecodable::Fails)
         .await
         .map_err(|error| ReadError::Unavailable(error.to_string()))?;
-    let changes = fold_into::<P>(rows, events)?;
-    Ok(postgres::write(client, &statements, &changes)
+    Ok(rows)
+}
+
+/// Writes rows, and how far the rebuild is, in one transaction. Losing both in a crash of the
+/// database loses nothing, so nobody waits for the disk.
+pub(super) async fn write<P: Projection>(
+    client: &mut Client,
+    piece: Piece,
+) -> Result<(), RebuildError> {
+    let transaction = client.transaction().await.map_err(unavailable)?;
+    transaction
+        .batch_execute("SET LOCAL synchronous_commit = off")
         .await
-        .map_err(unavailable)?)
+        .map_err(unavailable)?;
+    still_at::<P>(transaction.client(), piece.from).await?;
+    let generation = piece.from.generation;
+    store::<P>(transaction.client(), generation, piece.rows, &piece.gone).await?;
+    remember::<P>(transaction.client(), piece.to)
+        .await
+        .map_err(unavailable)?;
+    Ok(transaction.commit().await.map_err(unavailable)?)
+}
+
+async fn store<P: Projection>(
+    client: &Client,
+    generation: i64,
+    rows: Vec<Vec<Value>>,
+    gone: &[String],
+) -> Result<(), RebuildError> {
+    let statements = Statements::of::<P>(generation, Dialect::Postgres);
+    let columns = Transposed::of::<P>(&Shape::whole::<P>(), rows);
+    postgres::write(client, &statements.advance, &columns)
+        .await
+        .map_err(unavailable)?;
+    postgres::delete(client, &statements, gone)
+        .await
+        .map_err(unavailable)?;
+    Ok(())
 }
 
 pub(super) async fn remember<P: Projection>(
@@ -129,68 +166,67 @@ pub(super) async fn remember<P: Projection>(
         .map(drop)
 }
 
-pub(super) async fn compare<P: Projection>(
+/// The indexes, made at once over all rows, and what the planner has to know of the table.
+pub(super) async fn complete_table<P: Projection>(
     client: &mut Client,
-    rebuilt: i64,
-    reached: i64,
-) -> Result<i64, Error> {
+    generation: i64,
+) -> Result<(), Error> {
     let transaction = client.transaction().await?;
+    let index = Statements::of::<P>(generation, Dialect::Postgres).index;
+    let table = table_name::<P>(generation);
     transaction
-        .batch_execute(&format!("SET LOCAL statement_timeout = '{COMPARE_WITHIN}'"))
+        .batch_execute(&format!(
+            "SET LOCAL statement_timeout = '{COMPLETE_WITHIN}'; {index} ANALYZE {table}"
+        ))
         .await?;
-    let serving = postgres::generation::<P>(transaction.client()).await?;
-    let sql = comparison::<P>(serving, rebuilt, "IS DISTINCT FROM", "$1");
-    transaction
-        .query_typed_one(&sql, &[(&reached, Type::INT8)])
-        .await?
-        .try_get(0)
+    transaction.commit().await
 }
 
+/// Returns the events that were left, the newest position, and for how long the head was locked.
 pub(super) async fn swap<P: Projection>(
     client: &mut Client,
     underway: Underway,
-) -> Result<(u64, u64), RebuildError> {
+    mut folded: Folded<P>,
+) -> Result<(u64, u64, Duration), RebuildError> {
     let transaction = client.transaction().await.map_err(unavailable)?;
     lock_head(&transaction).await.map_err(unavailable)?;
+    let locked = Instant::now();
     hold_pointer::<P>(&transaction).await.map_err(unavailable)?;
     still_at::<P>(transaction.client(), underway).await?;
-    let events = crate::log::postgres_changes(
-        transaction.client(),
-        signed(underway.position + 1),
-        i64::MAX,
-    )
-    .await
-    .map_err(unavailable)?;
-    let reached = after::<P>(underway, &events);
-    fold_events::<P>(transaction.client(), underway.generation, &events).await?;
+    let from = signed(underway.position + 1);
+    let chunk = crate::log::postgres_chunk(transaction.client(), P::STREAM, from, i64::MAX)
+        .await
+        .map_err(unavailable)?;
+    let unknown = folded.unknown(&chunk.events);
+    folded.know(look_up::<P>(transaction.client(), underway.generation, &unknown).await?);
+    folded.apply(&chunk.events)?;
+    let (rows, gone) = folded.take_changed();
+    store::<P>(transaction.client(), underway.generation, rows, &gone).await?;
+    point_at::<P>(&transaction, underway.generation)
+        .await
+        .map_err(unavailable)?;
+    transaction.commit().await.map_err(unavailable)?;
+    Ok((chunk.events.len() as u64, chunk.head, locked.elapsed()))
+}
+
+async fn point_at<P: Projection>(
+    transaction: &Transaction<'_>,
+    generation: i64,
+) -> Result<(), Error> {
     let sql = "UPDATE projections SET version = $2, generation = $3 WHERE name = $1";
     let parameters: [Parameter<'_>; 3] = [
         (&P::NAME, Type::TEXT),
         (&P::VERSION, Type::INT8),
-        (&underway.generation, Type::INT8),
+        (&generation, Type::INT8),
     ];
-    transaction
-        .query_typed(sql, &parameters)
-        .await
-        .map_err(unavailable)?;
+    transaction.query_typed(sql, &parameters).await?;
     transaction
         .query_typed(
             "DELETE FROM projection_rebuilds WHERE name = $1",
             &[(&P::NAME, Type::TEXT)],
         )
         .await
-        .map_err(unavailable)?;
-    transaction.commit().await.map_err(unavailable)?;
-    let count = format!(
-        "SELECT count(*) FROM {}",
-        table_name::<P>(underway.generation)
-    );
-    let rows: i64 = client
-        .query_typed_one(&count, &[])
-        .await
-        .map_err(unavailable)?
-        .get(0);
-    Ok((rows.cast_unsigned(), reached.events))
+        .map(drop)
 }
 
 /// Drops the generation before, if nobody reads it this second; a reader that comes late finds the

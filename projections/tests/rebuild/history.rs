@@ -176,7 +176,7 @@ pub(crate) fn reference(which: u8) -> String {
     Uuid::from_u128(u128::from(which) + 1).to_string()
 }
 
-fn provider_id(which: u8) -> String {
+pub(crate) fn provider_id(which: u8) -> String {
     Uuid::from_u128(u128::from(which) + 1_001).to_string()
 }
 
@@ -381,11 +381,13 @@ pub(crate) async fn stored(ledger: &Ledger, reads: &ReadStore) -> Rows {
         let id = &event.stream.id;
         if event.stream.stream_type == "connection" && !rows.connections.contains_key(id) {
             let row = reads.connection(id).await.unwrap();
-            rows.connections.extend(row.map(|row| (id.clone(), row)));
+            rows.connections
+                .extend(row.map(|row| (id.clone(), (*row).clone())));
         }
         if event.stream.stream_type == "provider" && !rows.providers.contains_key(id) {
             let row = reads.provider(id).await.unwrap();
-            rows.providers.extend(row.map(|row| (id.clone(), row)));
+            rows.providers
+                .extend(row.map(|row| (id.clone(), (*row).clone())));
         }
     }
     rows

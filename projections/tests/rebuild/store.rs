@@ -116,3 +116,38 @@ pub(crate) async fn has_table(backend: &Backend, table: &str) -> bool {
         }
     }
 }
+
+/// Every row of a table with every value, in order.
+pub(crate) async fn contents(backend: &Backend, table: &str) -> Vec<String> {
+    let mut rows = match backend {
+        Backend::Sqlite(database) => {
+            let sql = format!("SELECT * FROM {table}");
+            let read = move |connection: &rusqlite::Connection| {
+                let mut statement = connection.prepare(&sql)?;
+                let columns = statement.column_count();
+                let row = |row: &rusqlite::Row<'_>| {
+                    let values =
+                        (0..columns).map(|index| row.get::<_, rusqlite::types::Value>(index));
+                    Ok(format!(
+                        "{:?}",
+                        values.collect::<rusqlite::Result<Vec<_>>>()?
+                    ))
+                };
+                statement
+                    .query_map([], row)?
+                    .collect::<rusqlite::Result<Vec<_>>>()
+            };
+            database.read(read).await.unwrap()
+        }
+        Backend::Postgres(database) => {
+            let client = database.client().await.unwrap();
+            let rows = client
+                .query(&format!("SELECT t::text FROM {table} t"), &[])
+                .await
+                .unwrap();
+            rows.iter().map(|row| row.get(0)).collect()
+        }
+    };
+    rows.sort();
+    rows
+}

@@ -65,7 +65,10 @@ fn event() -> NewEvent {
 
 /// Differs from run to run, so that a second one also appends to new streams.
 pub(crate) fn unique() -> u128 {
-    #[expect(clippy::disallowed_methods, reason = "a name, never recorded as a time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a name, never recorded as a time"
+    )]
     let now = std::time::SystemTime::now();
     now.duration_since(std::time::UNIX_EPOCH)
         .expect("after 1970")
@@ -81,7 +84,7 @@ pub(crate) fn report(through: &str, tasks: usize, events: u64, started: Instant)
     );
 }
 
-async fn open(database: &str) -> Ledger {
+pub(crate) async fn open(database: &str) -> Ledger {
     let database = if database.starts_with("postgres") {
         Database::Postgres(PostgresOptions::parse(database, None, None).expect("a URL"))
     } else {

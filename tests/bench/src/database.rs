@@ -18,7 +18,10 @@ pub(crate) async fn run(arguments: Arguments) {
         .batch_execute(&format!("CREATE DATABASE {}", arguments.name))
         .await
         .expect("the database is created");
-    let (server, _) = arguments.server.rsplit_once('/').expect("a URL with a path");
+    let (server, _) = arguments
+        .server
+        .rsplit_once('/')
+        .expect("a URL with a path");
     println!("{server}/{}", arguments.name);
 }
 

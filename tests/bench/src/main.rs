@@ -6,7 +6,10 @@
 mod append;
 mod bare;
 mod database;
+mod fill;
 mod library;
+mod rebuild;
+mod replay;
 mod seed;
 mod usual;
 
@@ -33,6 +36,12 @@ enum Command {
     Append(append::Arguments),
     /// Executes commands on new streams through `postgres-es`.
     Library(library::Arguments),
+    /// Appends lives of connections, and nine reads of credentials for each of their events.
+    Fill(fill::Arguments),
+    /// The same, and rebuilds and verifies the `connections` read model from them.
+    Rebuild(fill::Arguments),
+    /// The same, and replays them through `cqrs-es`'s `QueryReplay` into a view repository.
+    Replay(fill::Arguments),
 }
 
 #[tokio::main]
@@ -46,5 +55,8 @@ async fn main() {
         Command::Usual(arguments) => usual::run(arguments).await,
         Command::Append(arguments) => append::run(arguments).await,
         Command::Library(arguments) => library::run(arguments).await,
+        Command::Fill(arguments) => fill::run(arguments).await,
+        Command::Rebuild(arguments) => rebuild::run(arguments).await,
+        Command::Replay(arguments) => replay::run(arguments).await,
     }
 }

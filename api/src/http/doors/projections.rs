@@ -1,4 +1,4 @@
-//! `GET /admin/v1/projections`, `POST /admin/v1/projections/{name}/rebuild` on the Broker.
+//! `GET /admin/v1/projections`, `POST /admin/v1/projections/{name}/rebuild` and `/verify` on the Broker.
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -12,15 +12,23 @@ use crate::http::context::RequestContext;
 use crate::http::error::ApiError;
 use crate::http::json::Json;
 
-/// Every read model, the generation that serves, and how its newest rebuild goes.
+/// Every read model, the generation that serves, and how its newest rebuild and comparison go.
 pub(super) async fn list(State(doors): State<Doors>) -> Result<Response, ApiError> {
     let pointers = pointers(doors.application.reads.backend())
         .await
         .map_err(Fault::from)?;
-    let rebuilds = doors.rebuilds.status();
+    let (rebuilds, verifications) = (doors.rebuilds.status(), doors.comparisons.status());
     let projections: Vec<Value> = pointers
         .iter()
-        .map(|pointer| json!({"name": pointer.name, "version": pointer.version, "generation": pointer.generation, "rebuild": rebuilds.get(&pointer.name)}))
+        .map(|pointer| {
+            json!({
+                "name": pointer.name,
+                "version": pointer.version,
+                "generation": pointer.generation,
+                "rebuild": rebuilds.get(&pointer.name),
+                "verification": verifications.get(&pointer.name),
+            })
+        })
         .collect();
     Ok(Json(
         json!({"projections": projections, "head": doors.application.ledger.head().position()}),
@@ -43,7 +51,24 @@ pub(super) async fn rebuild(
         caller.metadata("rebuild_projection"),
     );
     started.map_err(|running| ApiError::conflict(format!("{running}.")))?;
+    Ok(accepted(&name))
+}
+
+/// Starts a comparison with the log; it goes on in the background.
+pub(super) async fn verify(
+    State(doors): State<Doors>,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    if !NAMES.contains(&name.as_str()) {
+        return Err(ApiError::not_found());
+    }
+    let started = doors.comparisons.start(&doors.application, &name);
+    started.map_err(|running| ApiError::conflict(format!("{running}.")))?;
+    Ok(accepted(&name))
+}
+
+fn accepted(name: &str) -> Response {
     let mut response = Json(json!({"name": name, "status": "started"})).into_response();
     *response.status_mut() = StatusCode::ACCEPTED;
-    Ok(response)
+    response
 }

@@ -51,6 +51,10 @@ pub fn broker(doors: Doors, redirect_path: &str) -> Router {
         .route(
             "/admin/v1/projections/{name}/rebuild",
             post(projections::rebuild),
+        )
+        .route(
+            "/admin/v1/projections/{name}/verify",
+            post(projections::verify),
         );
     surface(doors, keyed, browser_doors(redirect_path))
 }
