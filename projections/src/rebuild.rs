@@ -9,7 +9,7 @@ mod on_sqlite;
 
 use std::collections::BTreeMap;
 
-use nexus_ledger::{Backend, ReadError, RecordedEvent};
+use nexus_ledger::{Backend, ReadError, RecordedEvent, fault};
 use rusqlite::params;
 use tokio_postgres::types::Type;
 
@@ -196,12 +196,15 @@ async fn rebuild_one<P: Projection>(
         });
         let last_chunk = events.len() < CHUNK;
         underway = fold_chunk::<P>(backend, underway, events).await?;
+        fault::point("rebuild.after_chunk");
         if last_chunk {
             break;
         }
     }
     let differences = compare::<P>(backend, underway).await?;
+    fault::point("rebuild.before_swap");
     let (rows, events) = swap::<P>(backend, underway).await?;
+    fault::point("rebuild.after_swap");
     let head = log::bounds(backend).await?.map_or(0, |(_, last)| last);
     progress(Progress {
         position: head,

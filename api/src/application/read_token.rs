@@ -9,7 +9,7 @@ use nexus_domain::sealing::Purpose;
 use nexus_domain::strategy::{Strategy, strategy_of};
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
-use nexus_ledger::{Append, AppendError, Context, Expected, Guard, IndexColumns, NewEvent};
+use nexus_ledger::{Append, AppendError, Context, Expected, Guard, IndexColumns, NewEvent, fault};
 use nexus_projections::ConnectionRow;
 
 use super::check_connection::lapsed;
@@ -88,8 +88,10 @@ impl Application {
             };
             let credential = self.open_credential(&row).await?;
             let strategy = self.strategy(&row).await?;
+            fault::point("token.before_commit");
             match self.record_read(&row, door, metadata).await {
                 Ok(()) => {
+                    fault::point("token.after_commit");
                     return Ok(TokenPayload {
                         connection_id: id.expose(),
                         provider: row.state.provider_name.clone(),
