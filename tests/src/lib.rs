@@ -20,7 +20,9 @@
 mod answer;
 mod browser;
 mod client;
+mod cluster;
 mod contract;
+pub mod crash;
 mod database;
 mod flow;
 mod nexus;
@@ -32,6 +34,7 @@ mod wait;
 pub use answer::Answer;
 pub use browser::{Browser, Page};
 pub use client::{Client, Request};
+pub use cluster::Cluster;
 pub use contract::{Contract, Exchange};
 pub use database::{Database, TestDatabase};
 pub use flow::{Connected, Requested};
