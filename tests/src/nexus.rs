@@ -243,6 +243,11 @@ impl TestNexus {
         };
     }
 
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").pid()
+    }
+
     /// Whether it has said this since it was last started.
     pub fn says(&self, what: &str) -> bool {
         self.process

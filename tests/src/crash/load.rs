@@ -88,7 +88,7 @@ async fn read(world: Arc<World>, mut chance: Chance) {
         let secret = account.secret.as_deref().unwrap_or_default();
         match answer.status {
             200 if contains(&answer.body, secret) => {
-                drop(account.given.fetch_add(1, Ordering::SeqCst))
+                account.given.fetch_add(1, Ordering::SeqCst);
             }
             200 => world
                 .journal
