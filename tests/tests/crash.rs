@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use nexus_ledger::fault;
-use nexus_tests::crash::{Plan, run};
+use nexus_tests::crash::{KeepAlive, Plan, run};
 use nexus_tests::{
     Connected, Database, Nexus, ScriptedProvider, TestNexus, on_both_databases, until,
 };
@@ -373,5 +373,51 @@ async fn kills_at_random_under_load_lose_nothing_that_was_acknowledged(database:
     assert!(
         report.killed() > 2 && report.acknowledged > 0,
         "{report:#?}"
+    );
+}
+
+/// From which size on a write-ahead log counts as full: it is recycled at twice that.
+const FULL: u64 = 8 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_killed_with_a_full_write_ahead_log_finds_everything_in_it() {
+    let (mut nexus, _provider) = started(Database::Sqlite).await;
+    let connected = nexus.capture("weather", json!({"api_key": "k-5"})).await;
+    let mut readers = JoinSet::new();
+    for _ in 0..16 {
+        let (base, path) = (
+            nexus.gateway().base().clone(),
+            format!("/v1/token/{}", connected.id),
+        );
+        readers.spawn(async move {
+            let mut wire = KeepAlive::connect(&base).await.expect("a connection");
+            let mut acknowledged = 0;
+            while let Ok(answer) = wire.ask("GET", &path, None, "").await {
+                assert_eq!(answer.status, 200);
+                acknowledged += 1;
+            }
+            acknowledged
+        });
+    }
+    let log = nexus.data_dir().join("nexus.db-wal");
+    let size = || std::fs::metadata(&log).map_or(0, |file| file.len());
+    until("the write-ahead log is full", || {
+        std::future::ready((size() >= FULL).then_some(()))
+    })
+    .await;
+    nexus.kill9().await;
+    let acknowledged: u64 = readers.join_all().await.into_iter().sum();
+    assert!(
+        size() >= FULL,
+        "what was committed is still in the write-ahead log"
+    );
+    nexus.start_again().await;
+    nexus.token(&connected.id).await.expect(200);
+    let stopped = nexus.into_stopped().await;
+    // Two registrations, a request and a capture; a read that was recorded may not have been answered.
+    let reads = stopped.verified().await.size - 4 - 1;
+    assert!(
+        acknowledged > 0 && (acknowledged..=acknowledged + 16).contains(&reads),
+        "{reads} of {acknowledged}"
     );
 }
