@@ -150,11 +150,12 @@ async fn consent_cut(database: Database, point: &'static str) {
         assert_eq!(nexus.status(&requested.id).await["status"], "active");
         nexus.token(&requested.id).await.expect(200);
     } else {
-        until("the consent has lapsed", || async {
-            (nexus.status(&requested.id).await["status"] == "failed").then_some(())
+        let history = until("the consent has lapsed", || async {
+            let history = nexus.history(&requested.reference()).await;
+            (history.len() > 2).then_some(history)
         })
         .await;
-        let history = nexus.history(&requested.reference()).await;
+        assert_eq!(nexus.status(&requested.id).await["status"], "failed");
         assert_eq!(
             history,
             [
