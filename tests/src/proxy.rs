@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use url::Url;
 
-/// What the server says when a COMMIT has been done: CommandComplete with its tag.
+/// What the server says when a COMMIT has been done: `CommandComplete` with its tag.
 const COMMITTED: &[u8] = b"COMMIT\0";
 
 const OPEN: u8 = 0;

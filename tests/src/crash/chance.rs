@@ -1,4 +1,4 @@
-//! Repeatable chance: SplitMix64.
+//! Repeatable chance: `SplitMix64`.
 
 /// A source of numbers that a seed determines.
 #[derive(Debug, Clone)]

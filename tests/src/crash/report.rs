@@ -1,6 +1,6 @@
 //! What a series came to, as a table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -68,14 +68,13 @@ impl Report {
         row("**kills**", &|report| {
             format!("**{}**", thousands(report.killed()))
         });
-        let kinds: BTreeMap<&String, ()> = reports
+        let kinds: BTreeSet<&String> = reports
             .iter()
             .flat_map(|report| report.kills.keys())
-            .map(|kind| (kind, ()))
             .collect();
-        for kind in kinds.keys() {
+        for kind in kinds {
             row(&format!("– {kind}"), &|report| {
-                report.kills.get(*kind).copied().unwrap_or(0).to_string()
+                report.kills.get(kind).copied().unwrap_or(0).to_string()
             });
         }
         row("points that nothing came to in time", &|report| {
@@ -155,7 +154,7 @@ fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -24,7 +24,7 @@ use crate::scripted::{Reply, ScriptedProvider};
 /// How long a chosen point is waited for.
 const POINT_WITHIN: Duration = Duration::from_secs(4);
 /// How long anything may take to be as it should be again.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// A claim holds for the call's time limit and five seconds; then the next caller takes over, or the sweep does.
 const STUCK: Duration = Duration::from_secs(6 + 20);
 /// The longest that a 503 may take while the database is away. Measured, it is far less.

@@ -23,7 +23,7 @@ pub(super) enum Place {
 #[derive(Debug)]
 struct Event {
     position: u64,
-    event_type: String,
+    kind: String,
     connection: Option<String>,
     recorded_at: i64,
     payload: Option<String>,
@@ -88,7 +88,7 @@ impl Trail {
             return;
         };
         let at = event.recorded_at;
-        match event.event_type.as_str() {
+        match event.kind.as_str() {
             "credential.retrieved" => self.counts.entry(connection).or_default().retrieved += 1,
             "connection.refresh_started" => {
                 if event
@@ -104,10 +104,10 @@ impl Trail {
             name => {
                 match name {
                     "connection.refreshed" => {
-                        self.counts.entry(connection.clone()).or_default().refreshed += 1
+                        self.counts.entry(connection.clone()).or_default().refreshed += 1;
                     }
                     "connection.activated" | "connection.failed" | "connection.expired" => {
-                        self.settle(&connection, "consent", at)
+                        self.settle(&connection, "consent", at);
                     }
                     _ => {}
                 }
@@ -119,7 +119,7 @@ impl Trail {
                 ) {
                     self.settle(&connection, "refresh", at);
                 }
-                self.events.insert((connection, event.event_type));
+                self.events.insert((connection, event.kind));
             }
         }
     }
@@ -144,7 +144,7 @@ async fn read_sqlite(path: PathBuf, after: u64) -> (u64, Vec<Event>) {
         let rows = statement.query_map([after], |row| {
             Ok(Event {
                 position: row.get(0)?,
-                event_type: row.get(1)?,
+                kind: row.get(1)?,
                 connection: row.get(2)?,
                 recorded_at: row.get(3)?,
                 payload: row.get(4)?,
@@ -172,7 +172,7 @@ async fn read_postgres(url: &str, after: u64) -> (u64, Vec<Event>) {
         .expect("the events");
     let events = rows.iter().map(|row| Event {
         position: row.get::<_, i64>(0).cast_unsigned(),
-        event_type: row.get(1),
+        kind: row.get(1),
         connection: row.get(2),
         recorded_at: row.get(3),
         payload: row.get(4),

@@ -95,9 +95,9 @@ impl Wire {
             .and_then(|status| status.parse().ok())
             .ok_or(ErrorKind::InvalidData)?;
         let length = head.lines().filter_map(|line| line.split_once(':'));
-        let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let mut length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
         let length: usize = length
-            .last()
+            .next()
             .and_then(|(_, value)| value.trim().parse().ok())
             .unwrap_or(0);
         while self.received.len() < end_of_head + length {
