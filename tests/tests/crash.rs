@@ -57,9 +57,9 @@ async fn arm(nexus: &mut TestNexus, point: &str) {
 }
 
 /// A request that will never be answered, because its server is killed.
-fn ask(nexus: &TestNexus, method: &str, path: &str, body: Option<Value>) -> JoinHandle<bool> {
+fn ask(nexus: &TestNexus, method: &str, path: &str, body: Option<&Value>) -> JoinHandle<bool> {
     let mut request = nexus.gateway().request(method, path);
-    if let Some(body) = &body {
+    if let Some(body) = body {
         request = request.json(body);
     }
     tokio::spawn(async move { request.try_send().await.is_err() })
@@ -286,7 +286,7 @@ async fn batch_cut(database: Database, point: &'static str) {
     let requested = nexus.request("weather").await;
     arm(&mut nexus, point).await;
     let body = json!({"state": requested.state, "credentials": {"api_key": "k-2"}});
-    let caller = ask(&nexus, "POST", "/v1/capture-credential", Some(body.clone()));
+    let caller = ask(&nexus, "POST", "/v1/capture-credential", Some(&body));
     kill_at(&mut nexus, point, Some(caller)).await;
 
     // Event, blob, read model and head come together or not at all.
