@@ -62,7 +62,7 @@ pub(super) fn start(world: &Arc<World>, readers: usize, chance: &mut Chance) -> 
         clients.spawn(read(Arc::clone(world), chance.fork()));
     }
     for number in 0..REFRESHERS {
-        clients.spawn(refresh(Arc::clone(world), number, chance.fork()));
+        clients.spawn(refresh(Arc::clone(world), number));
     }
     clients.spawn(capture(Arc::clone(world)));
     clients.spawn(consent(Arc::clone(world)));
@@ -102,13 +102,14 @@ async fn read(world: Arc<World>, mut chance: Chance) {
     }
 }
 
-/// Forces refreshes of this client's accounts, one after the other.
-async fn refresh(world: Arc<World>, number: usize, mut chance: Chance) {
-    let mut wire = None;
+/// Forces refreshes of this client's accounts in turn, so that a claim of a dead server does not wait to be asked for.
+async fn refresh(world: Arc<World>, number: usize) {
+    let (mut wire, mut turn) = (None, 0_usize);
     while !world.is_over() {
         let account = {
             let share = world.shares[number].lock().unwrap();
-            (!share.is_empty()).then(|| Arc::clone(chance.pick(&share)))
+            turn += 1;
+            (!share.is_empty()).then(|| Arc::clone(&share[turn % share.len()]))
         };
         let Some(account) = account else {
             tokio::time::sleep(PAUSE).await;

@@ -39,6 +39,8 @@ pub struct Report {
     pub restarts: Vec<Duration>,
     /// From the end of an outage of the database to the first good answer of the server, which kept running.
     pub recoveries: Vec<Duration>,
+    /// From the death of one backend, after which PostgreSQL ends all and recovers, to the first good answer.
+    pub backend_recoveries: Vec<Duration>,
     /// Requests that were not answered within ten seconds by a server that ran.
     pub unanswered: u64,
     /// Everything that must not be.
@@ -119,6 +121,10 @@ impl Report {
         row(
             "database back to first good answer, median, p99, longest",
             &|report| spread(&report.recoveries),
+        );
+        row(
+            "one backend killed to first good answer, median, p99, longest",
+            &|report| spread(&report.backend_recoveries),
         );
         row("requests without an answer within 10 s", &|report| {
             report.unanswered.to_string()

@@ -268,7 +268,10 @@ impl Series {
         }
         *self.report.kills.entry(kill.kind()).or_default() += 1;
         let recovered = self.first_good_answer().await;
-        self.report.recoveries.push(recovered);
+        match kill {
+            Kill::BackendKilled => self.report.backend_recoveries.push(recovered),
+            _ => self.report.recoveries.push(recovered),
+        }
         self.world.away.store(false, Ordering::SeqCst);
     }
 
@@ -379,13 +382,17 @@ impl Series {
         self.report
             .violations
             .extend(self.world.journal.take_wrong());
-        self.report.longest_claim = Duration::from_micros(self.trail.longest_claim.unsigned_abs());
-        if self.report.longest_claim > STUCK {
-            self.report.violations.push(format!(
-                "a claim had no outcome for {:?}",
-                self.report.longest_claim
-            ));
+        self.note_longest_claim();
+    }
+
+    fn note_longest_claim(&mut self) {
+        let (micros, whose) = &self.trail.longest_claim;
+        let longest = Duration::from_micros(micros.unsigned_abs());
+        if longest > self.report.longest_claim && longest > STUCK {
+            let violation = format!("the {whose} had no outcome for {longest:?}");
+            self.report.violations.push(violation);
         }
+        self.report.longest_claim = longest;
     }
 
     /// Re-derives the log of the server that was ended.

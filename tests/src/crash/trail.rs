@@ -38,8 +38,8 @@ pub(super) struct Trail {
     pub(super) events: BTreeSet<(String, String)>,
     /// Claims without an outcome: reference and kind, and when they were recorded, microseconds.
     pub(super) claims: BTreeMap<(String, &'static str), i64>,
-    /// The longest time from a claim to its outcome, microseconds.
-    pub(super) longest_claim: i64,
+    /// The longest time from a claim to its outcome, microseconds, and whose it was.
+    pub(super) longest_claim: (i64, String),
     /// Refreshes that were marked as repeats.
     pub(super) repeats: u64,
 }
@@ -52,7 +52,7 @@ impl Trail {
             counts: BTreeMap::new(),
             events: BTreeSet::new(),
             claims: BTreeMap::new(),
-            longest_claim: 0,
+            longest_claim: (0, String::new()),
             repeats: 0,
         }
     }
@@ -126,7 +126,9 @@ impl Trail {
 
     fn settle(&mut self, connection: &str, kind: &'static str, at: i64) {
         if let Some(since) = self.claims.remove(&(connection.to_owned(), kind)) {
-            self.longest_claim = self.longest_claim.max(at - since);
+            if at - since > self.longest_claim.0 {
+                self.longest_claim = (at - since, format!("{kind} of {connection}"));
+            }
         }
     }
 }
