@@ -35,6 +35,8 @@ impl Cluster {
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // A signal to the test is not for it: it ends when its input does.
+            .process_group(0)
             .spawn()
             .expect("scripts/postgres starts");
         let orders = script.stdin.take().expect("piped");
