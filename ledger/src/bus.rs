@@ -101,26 +101,29 @@ impl Ledger {
             self.repository(),
             self.snapshot_every(),
         );
-        let undecodable = || LoadError::Undecodable {
-            stream_type: A::TYPE.to_owned(),
-            id: id.to_owned(),
-        };
-        match AssertUnwindSafe(store.load_aggregate(id))
-            .catch_unwind()
-            .await
-        {
-            Ok(Ok(context)) => Ok(Loaded {
-                state: context.aggregate,
-                sequence: context.current_sequence as u64,
-            }),
-            Ok(Err(cqrs_es::AggregateError::DatabaseConnectionError(error))) => {
-                Err(LoadError::Unavailable(error.to_string()))
-            }
-            Ok(Err(cqrs_es::AggregateError::DeserializationError(_))) | Err(_) => {
-                Err(undecodable())
-            }
-            Ok(Err(error)) => Err(LoadError::Unavailable(error.to_string())),
-        }
+        let context = loaded::<A, _>(id, store.load_aggregate(id)).await?;
+        Ok(Loaded {
+            state: context.aggregate,
+            sequence: context.current_sequence as u64,
+        })
+    }
+
+    /// Whether the stream holds an event that names a sealed blob of one of these digests: what a caller asks
+    /// whose append had an unknown outcome.
+    ///
+    /// # Errors
+    /// [`LoadError`]
+    pub async fn holds_sealed<A: Decider>(
+        &self,
+        id: &str,
+        digests: &[String],
+    ) -> Result<bool, LoadError> {
+        let store = PersistedEventStore::<Repository, A>::new_event_store(self.repository());
+        let events = loaded::<A, _>(id, store.load_events(id)).await?;
+        Ok(events
+            .iter()
+            .filter_map(|event| A::sealed(&event.payload))
+            .any(|sealed| digests.contains(&sealed.digest)))
     }
 
     /// Decides a command on the newest state and appends the events, deciding anew when the
@@ -219,6 +222,23 @@ impl Ledger {
     fn snapshot_due(&self, before: u64, after: u64) -> bool {
         let every = self.snapshot_every() as u64;
         before / every < after / every
+    }
+}
+
+/// What the loading crates answer or panic with, in our terms.
+async fn loaded<A: Decider, T>(
+    id: &str,
+    load: impl Future<Output = Result<T, cqrs_es::AggregateError<<A as cqrs_es::Aggregate>::Error>>>,
+) -> Result<T, LoadError> {
+    match AssertUnwindSafe(load).catch_unwind().await {
+        Ok(Ok(loaded)) => Ok(loaded),
+        Ok(Err(cqrs_es::AggregateError::DeserializationError(_))) | Err(_) => {
+            Err(LoadError::Undecodable {
+                stream_type: A::TYPE.to_owned(),
+                id: id.to_owned(),
+            })
+        }
+        Ok(Err(error)) => Err(LoadError::Unavailable(error.to_string())),
     }
 }
 

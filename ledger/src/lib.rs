@@ -14,6 +14,7 @@
 //! - [`admission`]: which members of a batch are accepted; pure, shared by both databases.
 //! - [`merkle`]: leaves, frontier and root (RFC 6962).
 //! - [`checkpoint`]: signed tree heads (C2SP signed note, Ed25519).
+//! - [`fault`]: places where a test can hold a process still and kill it.
 //! - [`bus`]: the command bus over aggregates; streams load through `sqlite-es` and `postgres-es`.
 //! - [`sqlite`], [`postgres`]: the two adapters.
 
@@ -23,6 +24,7 @@ mod backend;
 pub mod bus;
 pub mod checkpoint;
 mod clock;
+pub mod fault;
 mod ledger;
 pub mod merkle;
 mod migrate;

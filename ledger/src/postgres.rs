@@ -49,6 +49,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// How long a reader waits for a connection of the pool.
 const POOL_WAIT: Duration = Duration::from_secs(5);
+/// How long a load waits for a connection: the loaders' driver tries again all that time when the server refuses,
+/// and whoever waits for it is to know within a second that the database is away.
+const LOAD_WAIT: Duration = Duration::from_millis(800);
 /// Connections for reads.
 const READERS: usize = 8;
 /// Connections of the driver that loads streams.
@@ -91,7 +94,7 @@ impl PostgresDatabase {
         let (sender, head) = watch::channel(newest.head);
         let loads = PgPoolOptions::new()
             .max_connections(LOADERS)
-            .acquire_timeout(POOL_WAIT)
+            .acquire_timeout(LOAD_WAIT)
             .connect_lazy_with(options.sqlx());
         let listener = tokio::spawn(listener::follow(
             options.clone(),
@@ -189,7 +192,7 @@ fn pool(config: tokio_postgres::Config, options: &PostgresOptions) -> Result<Poo
         .max_size(READERS)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(POOL_WAIT))
-        .create_timeout(Some(OPEN_WITHIN))
+        .create_timeout(Some(CONNECT_WITHIN))
         .build()
         .map_err(|error| OpenError::Unavailable(error.to_string()))
 }

@@ -194,6 +194,7 @@ async fn commit_all<B: Batcher>(batch: Vec<Member>, batcher: &mut B, head: &watc
     while let Some(mut group) = groups.pop() {
         match commit_group(&group, batcher).await {
             Ok(decided) => {
+                crate::fault::point("writer.after_commit");
                 advance(head, decided.head);
                 for (member, outcome) in group.into_iter().zip(decided.outcomes) {
                     answer(member.reply, outcome);

@@ -20,19 +20,35 @@ pub enum Database {
 #[derive(Debug)]
 pub struct TestDatabase {
     url: Option<Url>,
+    ours: bool,
 }
 
 impl TestDatabase {
     /// Makes an empty database.
     pub fn create(kind: Database) -> TestDatabase {
         if kind == Database::Sqlite {
-            return TestDatabase { url: None };
+            return TestDatabase {
+                url: None,
+                ours: false,
+            };
         }
         let name = format!("nexus_{}", random());
         let mut url = cluster();
         administer(format!("CREATE DATABASE {name}"));
         url.set_path(&name);
-        TestDatabase { url: Some(url) }
+        TestDatabase {
+            url: Some(url),
+            ours: true,
+        }
+    }
+
+    /// The database at this `DATABASE_URL`; it stays when this is dropped.
+    pub fn at(url: &str) -> TestDatabase {
+        let url = url.parse().expect("a URL");
+        TestDatabase {
+            url: Some(url),
+            ours: false,
+        }
     }
 
     /// Its `DATABASE_URL`, `None` for the embedded default.
@@ -108,7 +124,7 @@ impl TestDatabase {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        if self.url.is_some() {
+        if self.ours {
             administer(format!(
                 "DROP DATABASE IF EXISTS {} WITH (FORCE)",
                 self.name()

@@ -30,20 +30,20 @@ fn binary() -> &'static Path {
     BINARY.get_or_init(|| beside_this_executable("nexus"))
 }
 
-/// A binary beside the test's own executable in the target directory.
+/// A binary beside this executable: a program is in `target/<profile>`, a test in `target/<profile>/deps`.
 pub(crate) fn beside_this_executable(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("this executable");
-    let directory = own
+    let mut places = own
         .ancestors()
-        .nth(2)
-        .expect("target/<profile>/deps/<test>");
-    let binary = directory.join(name);
-    assert!(
-        binary.is_file(),
-        "{} is missing: cargo build -p nexus-api -p nexus-admin",
-        binary.display()
-    );
-    binary
+        .skip(1)
+        .take(2)
+        .map(|place| place.join(name));
+    places.find(|binary| binary.is_file()).unwrap_or_else(|| {
+        panic!(
+            "no {name} beside {}: cargo build -p nexus-api -p nexus-admin",
+            own.display()
+        )
+    })
 }
 
 /// A server that does not run yet: its settings, its data directory, its database.
@@ -68,8 +68,12 @@ pub struct Outcome {
 impl Nexus {
     /// An empty data directory and an empty database. Every port is a free one.
     pub fn new(database: Database) -> Nexus {
+        Nexus::over(TestDatabase::create(database))
+    }
+
+    /// An empty data directory and this database.
+    pub fn over(database: TestDatabase) -> Nexus {
         let data_dir = TempDir::with_prefix("nexus-test-").expect("a temporary directory");
-        let database = TestDatabase::create(database);
         let mut settings = BTreeMap::from([
             ("PORT".to_owned(), "0".to_owned()),
             ("BROKER_PORT".to_owned(), "0".to_owned()),
@@ -246,6 +250,35 @@ impl TestNexus {
         let (code, log) = process.end("0").await;
         self.earlier.push_str(&log);
         code
+    }
+
+    /// Changes a setting from the next start on; `None` takes it away.
+    pub fn change(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self
+                .nexus
+                .settings
+                .insert(name.to_owned(), value.to_owned()),
+            None => self.nexus.settings.remove(name),
+        };
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").pid()
+    }
+
+    /// Whether it has said this since it was last started.
+    pub fn says(&self, what: &str) -> bool {
+        self.process
+            .as_ref()
+            .is_some_and(|process| process.says(what))
+    }
+
+    /// What is left of it, given that it does not run.
+    pub fn remains(&self) -> &Nexus {
+        assert!(self.process.is_none(), "the server still runs");
+        &self.nexus
     }
 
     /// Starts it again after [`TestNexus::kill9`] or [`TestNexus::terminate`], at the same addresses.

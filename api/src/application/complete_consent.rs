@@ -13,7 +13,7 @@ use nexus_domain::reference::ConnectionReference;
 use nexus_domain::sealing::Purpose;
 use nexus_domain::secret::Secret;
 use nexus_domain::stream::StreamKey;
-use nexus_ledger::{Context, ExecuteError};
+use nexus_ledger::{Context, ExecuteError, fault};
 use nexus_projections::{ConnectionRow, ProviderRow};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -260,6 +260,7 @@ impl Application {
         let call = self
             .upstream
             .exchange_code(&resolved, &code, &verifier, &redirect_uri);
+        fault::point("consent.before_send");
         let answer = match tokio::time::timeout(remaining, call).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(failure)) if failure.outcome == Outcome::Known => {
@@ -272,6 +273,7 @@ impl Application {
                 ));
             }
         };
+        fault::point("consent.after_answer");
         let claims = self.verified_claims(&resolved, row, state, &answer).await?;
         Ok((answer, claims))
     }
@@ -354,7 +356,10 @@ impl Application {
                     provider_epoch: provider.state.epoch,
                 }
             });
-        match recorded.await {
+        fault::point("consent.before_commit");
+        let recorded = recorded.await;
+        fault::point("consent.after_commit");
+        match recorded {
             Ok(()) => Ok(Ok(())),
             Err(RecordError::Refused(ConnectionError::AccountMismatch)) => Ok(Err(Failed::new(
                 FailureReason::AccountMismatch,

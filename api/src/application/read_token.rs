@@ -11,7 +11,7 @@ use nexus_domain::sealing::Purpose;
 use nexus_domain::strategy::strategy_of;
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
-use nexus_ledger::{Append, AppendError, Context, Expected, Guard, IndexColumns, NewEvent};
+use nexus_ledger::{Append, AppendError, Context, Expected, Guard, IndexColumns, NewEvent, fault};
 use nexus_projections::{ConnectionRow, ProviderRow};
 
 use super::check_connection::lapsed;
@@ -94,8 +94,10 @@ impl Application {
             };
             let provider = self.provider_of_read(&row).await?;
             let credential = self.open_credential(&row).await?;
+            fault::point("token.before_commit");
             match self.record_read(&row, &provider, door, metadata).await {
                 Ok(()) => {
+                    fault::point("token.after_commit");
                     let payload = TokenPayload {
                         connection_id: id.expose(),
                         provider: row.state.provider_name.clone(),

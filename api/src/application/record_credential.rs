@@ -7,7 +7,7 @@ use nexus_domain::credential::Credential;
 use nexus_domain::metadata::Metadata;
 use nexus_domain::sealing::{Purpose, SealedRef};
 use nexus_domain::stream::StreamKey;
-use nexus_ledger::{Context, ExecuteError};
+use nexus_ledger::{AppendError, Context, ExecuteError};
 use nexus_projections::ConnectionRow;
 use tokio::time::Instant;
 
@@ -46,6 +46,8 @@ impl Application {
         let plaintext = credential.to_plaintext();
         let mut version = row.state.credential_version + 1;
         let give_up = Instant::now() + patience;
+        // What may be in the log although nobody was told so.
+        let mut uncertain = Vec::new();
         loop {
             let key = match self.keyring.key(key_id).await {
                 Ok(key) => key,
@@ -71,20 +73,47 @@ impl Application {
                 blobs: vec![blob],
                 ..Context::default()
             };
+            let digest = sealed.digest.clone();
             let executed =
                 self.ledger
                     .execute::<Connection>(&row.reference, command(sealed), context);
             match executed.await {
                 Ok(_) => return Ok(()),
+                Err(ExecuteError::Append(error @ AppendError::OutcomeUnknown(_))) => {
+                    uncertain.push(digest);
+                    pause_or_give_up(error.into(), give_up)
+                        .await
+                        .map_err(RecordError::Fault)?;
+                }
                 Err(ExecuteError::Decision(ConnectionError::StaleVersion { expected })) => {
                     version = expected;
                 }
-                Err(ExecuteError::Decision(error)) => return Err(RecordError::Refused(error)),
+                Err(ExecuteError::Decision(error)) => {
+                    match self.is_recorded(row, &uncertain).await {
+                        Ok(true) => return Ok(()),
+                        Ok(false) => return Err(RecordError::Refused(error)),
+                        Err(fault) => pause_or_give_up(fault, give_up)
+                            .await
+                            .map_err(RecordError::Fault)?,
+                    }
+                }
                 Err(error) => pause_or_give_up(fault_of(error), give_up)
                     .await
                     .map_err(RecordError::Fault)?,
             }
         }
+    }
+
+    /// Whether one of these digests is of a credential that the connection's stream holds: an answer that was lost
+    /// was a success, and a refusal after it says only that it was not needed twice.
+    async fn is_recorded(&self, row: &ConnectionRow, uncertain: &[String]) -> Result<bool, Fault> {
+        if uncertain.is_empty() {
+            return Ok(false);
+        }
+        let held = self
+            .ledger
+            .holds_sealed::<Connection>(&row.reference, uncertain);
+        Ok(held.await?)
     }
 }
 

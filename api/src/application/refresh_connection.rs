@@ -13,7 +13,7 @@ use nexus_domain::metadata::Metadata;
 use nexus_domain::reference::ConnectionId;
 use nexus_domain::secret::Secret;
 use nexus_domain::time::Timestamp;
-use nexus_ledger::{AppendError, Context, ExecuteError, RecordedEvent};
+use nexus_ledger::{AppendError, Context, ExecuteError, RecordedEvent, fault};
 use nexus_projections::{ConnectionRow, ProviderRow};
 use tokio::time::Instant;
 
@@ -272,11 +272,13 @@ impl Application {
         if remaining.is_zero() {
             return Err(CallFailure::unsent("claim_too_slow"));
         }
+        fault::point("refresh.before_send");
         let answer = tokio::time::timeout(
             remaining,
             self.upstream.redeem_refresh_token(&resolved, refresh_token),
         )
         .await;
+        fault::point("refresh.after_answer");
         let answer = answer.unwrap_or_else(|_| {
             Err(CallFailure {
                 outcome: Outcome::Unknown,
@@ -312,7 +314,10 @@ impl Application {
                     rotated,
                 }
             });
-        match recorded.await {
+        fault::point("refresh.before_commit");
+        let recorded = recorded.await;
+        fault::point("refresh.after_commit");
+        match recorded {
             Ok(()) => Ok(()),
             Err(RecordError::Refused(ConnectionError::Ended(status))) => {
                 Err(RefreshError::NotActive(status.as_str()))

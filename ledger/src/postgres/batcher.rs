@@ -166,6 +166,7 @@ impl PostgresBatcher {
                     .apply_postgres(&session.link.client, &events)
                     .await?;
             }
+            crate::fault::point("writer.before_commit");
             commit_sent.store(true, Ordering::Relaxed);
             session
                 .commit(&decided.head)

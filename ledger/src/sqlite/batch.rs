@@ -114,6 +114,7 @@ impl SqliteBatcher {
         }
         *batches += 1;
         write::insert_head(&transaction, &decided, *batches).map_err(Failure::from)?;
+        crate::fault::point("writer.before_commit");
         // A commit that failed while it was being written may be found after a crash.
         match transaction.commit() {
             Ok(()) => Ok(decided),

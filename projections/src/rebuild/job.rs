@@ -5,7 +5,7 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use futures::future::{OptionFuture, join};
-use nexus_ledger::{Backend, ReadError};
+use nexus_ledger::{Backend, ReadError, fault};
 
 use super::folded::Folded;
 use super::{Piece, Progress, RebuildError, Rebuilt, Underway, compare, on_postgres, on_sqlite};
@@ -34,7 +34,9 @@ pub(super) async fn run<P: Projection>(
         }
     }
     let generation = job.at.generation;
+    fault::point("rebuild.before_swap");
     let (events, head, longest_pause) = job.swap().await?;
+    fault::point("rebuild.after_swap");
     let rows = compare::count::<P>(backend, generation).await?;
     clean_up::<P>(backend, generation).await;
     progress(Progress {
@@ -199,6 +201,7 @@ impl<'a, P: Projection> Job<'a, P> {
             }
         }
         self.remembered = self.at;
+        fault::point("rebuild.after_chunk");
         Ok(())
     }
 

@@ -52,6 +52,14 @@ impl Process {
         self.log.lock().unwrap().clone()
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn says(&self, what: &str) -> bool {
+        self.log.lock().unwrap().contains(what)
+    }
+
     pub(super) fn send(&self, signal: &str) {
         send(signal, self.child.id());
     }
