@@ -70,7 +70,7 @@ impl ReadStore {
         Self {
             backend: backend.clone(),
             connections: Lookup::start(backend, Columns::All),
-            standings: Lookup::start(backend, Columns::WithoutBytes),
+            standings: Lookup::start(backend, Columns::Needed),
             providers: Lookup::start(backend, Columns::All),
             selections: Arc::new(Selections::new(backend)),
         }

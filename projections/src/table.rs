@@ -20,15 +20,27 @@ pub struct Column {
     pub name: &'static str,
     /// Its type.
     pub kind: Kind,
+    /// Whether a row without it still says how things stand: what is sealed, and what is only there to be searched for.
+    pub spare: bool,
 }
 
 impl Column {
+    /// The same, of no use to whoever asks how things stand.
+    #[must_use]
+    pub const fn spare(self) -> Self {
+        Self {
+            spare: true,
+            ..self
+        }
+    }
+
     /// A text column.
     #[must_use]
     pub const fn text(name: &'static str) -> Self {
         Self {
             name,
             kind: Kind::Text,
+            spare: false,
         }
     }
 
@@ -38,6 +50,7 @@ impl Column {
         Self {
             name,
             kind: Kind::Integer,
+            spare: false,
         }
     }
 
@@ -47,6 +60,7 @@ impl Column {
         Self {
             name,
             kind: Kind::Bytes,
+            spare: false,
         }
     }
 }
@@ -155,8 +169,8 @@ pub(crate) enum Dialect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Columns {
     All,
-    /// NULL stands for the columns of bytes.
-    WithoutBytes,
+    /// NULL stands for those that are spare.
+    Needed,
 }
 
 /// Which of a read model's columns a generation's table has: all of them, unless another version
@@ -196,7 +210,7 @@ impl Shape {
         dialect: Dialect,
     ) -> String {
         let one = |(column, has): (&Column, &bool)| {
-            let skipped = columns == Columns::WithoutBytes && column.kind == Kind::Bytes;
+            let skipped = columns == Columns::Needed && column.spare;
             match (*has && !skipped, dialect) {
                 (true, _) => format!("{prefix}{}", column.name),
                 (false, Dialect::Sqlite) => "NULL".to_owned(),
