@@ -1,7 +1,8 @@
-//! What the server says on standard error: one line per event, each under the id of the request it belongs to.
+//! What the server says as it runs: one line per event, each under the id of the request it belongs to.
 
 use std::cell::RefCell;
 use std::fmt;
+use std::io::Write;
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -30,12 +31,12 @@ pub fn under<R>(request: &RequestId, work: impl FnOnce() -> R) -> R {
     done
 }
 
-/// Sends the log to standard error, filtered by `RUST_LOG`, `info` by default. The lines of a busy moment are written
+/// Sends the log to `output`, filtered by `RUST_LOG`, `info` by default. The lines of a busy moment are written
 /// together; the guard writes the last ones when it is dropped.
 #[must_use]
-pub fn start(format: LogFormat) -> impl Drop {
+pub fn start(format: LogFormat, output: impl Write + Send + 'static) -> impl Drop {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let (sink, flushed) = Sink::start(std::io::stderr());
+    let (sink, flushed) = Sink::start(output);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(sink);

@@ -59,7 +59,7 @@ fn start() -> anyhow::Result<()> {
             Ok(())
         }
         Some(Command::Serve) | None => {
-            let _flushed = logging::start(config.log_format);
+            let _flushed = logging::start(config.log_format, std::io::stderr());
             keep_messages_out_of_the_log();
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()

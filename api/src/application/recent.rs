@@ -64,8 +64,15 @@ impl Recent {
         connection: Arc<ConnectionRow>,
         provider: Arc<ProviderRow>,
     ) {
-        self.connections.insert(reference, connection);
-        self.providers.insert(provider.provider_id(), provider);
+        let known = self.connections.get(&reference);
+        if known.is_none_or(|known| !Arc::ptr_eq(&known, &connection)) {
+            self.connections.insert(reference, connection);
+        }
+        let id = provider.provider_id();
+        let known = self.providers.get(&id);
+        if known.is_none_or(|known| !Arc::ptr_eq(&known, &provider)) {
+            self.providers.insert(id, provider);
+        }
     }
 
     /// Forgets rows of which one turned out to be old.
