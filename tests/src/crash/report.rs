@@ -31,7 +31,7 @@ pub struct Report {
     pub rebuilt: u64,
     /// Refreshes that were marked as the repeat of one with an unknown outcome.
     pub repeats: u64,
-    /// The longest time from a claim to its outcome.
+    /// The longest time from a claim to its outcome, without the time in which no server ran or none had a database.
     pub longest_claim: Duration,
     /// How long each 503 took while the database was away.
     pub unavailable: Vec<Duration>,
@@ -105,7 +105,7 @@ impl Report {
             report.repeats.to_string()
         });
         row(
-            "longest from a claim to its outcome (deadline 6 s)",
+            "longest from a claim to its outcome while a server ran (deadline 6 s)",
             &|report| seconds(report.longest_claim),
         );
         row("503 while the database was away: answers", &|report| {

@@ -120,6 +120,8 @@ struct Series {
     cluster: Option<Cluster>,
     nexus: TestNexus,
     running: bool,
+    /// Since when no server runs, or none has a database.
+    paused: Option<i64>,
     world: Arc<World>,
     clients: JoinSet<()>,
     trail: Trail,
@@ -176,6 +178,7 @@ impl Series {
             cluster,
             nexus,
             running: true,
+            paused: None,
             world,
             clients,
             trail,
@@ -232,7 +235,7 @@ impl Series {
     }
 
     async fn kill_server(&mut self, kind: &str) {
-        self.world.away.store(true, Ordering::SeqCst);
+        self.pause();
         self.nexus.kill9().await;
         self.running = false;
         *self.report.kills.entry(kind.to_owned()).or_default() += 1;
@@ -245,8 +248,8 @@ impl Series {
     async fn kill_database(&mut self, kill: &Kill) {
         let away_for = Duration::from_millis(self.chance.between(200, 1_500));
         let doors = self.doors();
+        self.pause();
         let cluster = self.cluster.as_mut().expect("a cluster");
-        self.world.away.store(true, Ordering::SeqCst);
         match kill {
             Kill::BackendKilled => cluster.kill_backend().await,
             Kill::DatabaseStopped => cluster.stop_immediately().await,
@@ -272,7 +275,19 @@ impl Series {
             Kill::BackendKilled => self.report.backend_recoveries.push(recovered),
             _ => self.report.recoveries.push(recovered),
         }
+        self.resume();
+    }
+
+    fn pause(&mut self) {
+        self.world.away.store(true, Ordering::SeqCst);
+        self.paused = Some(now());
+    }
+
+    fn resume(&mut self) {
         self.world.away.store(false, Ordering::SeqCst);
+        if let Some(since) = self.paused.take() {
+            self.trail.pauses.push((since, now()));
+        }
     }
 
     fn doors(&self) -> Vec<super::outage::Door> {
@@ -308,7 +323,7 @@ impl Series {
         let began = Instant::now();
         self.nexus.start_again().await;
         self.running = true;
-        self.world.away.store(false, Ordering::SeqCst);
+        self.resume();
         // A server that is soon held may give none; how long others take is enough.
         if point.is_none() {
             self.first_good_answer().await;
@@ -555,4 +570,14 @@ impl Series {
             ));
         }
     }
+}
+
+/// Microseconds since 1970, as the databases on this machine tell the time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "compared with the times in the log, which this machine's clock made"
+)]
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(since.expect("after 1970").as_micros()).expect("before 294,000")
 }

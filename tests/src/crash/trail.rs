@@ -38,7 +38,9 @@ pub(super) struct Trail {
     pub(super) events: BTreeSet<(String, String)>,
     /// Claims without an outcome: reference and kind, and when they were recorded, microseconds.
     pub(super) claims: BTreeMap<(String, &'static str), i64>,
-    /// The longest time from a claim to its outcome, microseconds, and whose it was.
+    /// When no server ran, or none had a database: microseconds since 1970, from and to.
+    pub(super) pauses: Vec<(i64, i64)>,
+    /// The longest time from a claim to its outcome, pauses left out, microseconds; and whose it was.
     pub(super) longest_claim: (i64, String),
     /// Refreshes that were marked as repeats.
     pub(super) repeats: u64,
@@ -52,6 +54,7 @@ impl Trail {
             counts: BTreeMap::new(),
             events: BTreeSet::new(),
             claims: BTreeMap::new(),
+            pauses: Vec::new(),
             longest_claim: (0, String::new()),
             repeats: 0,
         }
@@ -126,8 +129,15 @@ impl Trail {
 
     fn settle(&mut self, connection: &str, kind: &'static str, at: i64) {
         if let Some(since) = self.claims.remove(&(connection.to_owned(), kind)) {
-            if at - since > self.longest_claim.0 {
-                self.longest_claim = (at - since, format!("{kind} of {connection}"));
+            let paused: i64 = self
+                .pauses
+                .iter()
+                .map(|(from, to)| (*to).min(at) - (*from).max(since))
+                .filter(|overlap| *overlap > 0)
+                .sum();
+            let took = at - since - paused;
+            if took > self.longest_claim.0 {
+                self.longest_claim = (took, format!("{kind} of {connection}"));
             }
         }
     }
