@@ -362,9 +362,9 @@ async fn kills_at_random_under_load_lose_nothing_that_was_acknowledged(database:
     let plan = Plan {
         database,
         seed: 5,
-        within: Duration::from_secs(20),
-        kills: 10,
-        appends: 500,
+        within: Duration::from_secs(12),
+        kills: 6,
+        appends: 300,
         connections: 10,
         readers: 8,
         verify_every: 4,
