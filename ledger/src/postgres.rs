@@ -25,6 +25,7 @@ use postgres_es::PostgresEventRepository;
 use sqlx::postgres::PgPoolOptions;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_postgres::Transaction;
 
 use crate::admission::Head;
@@ -47,6 +48,8 @@ pub const HEAD_LOCK: i64 = i64::from_be_bytes(*b"nexuslog");
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// How long the first connection may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
+/// Between two tries of it.
+const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// How long a reader waits for a connection of the pool.
 const POOL_WAIT: Duration = Duration::from_secs(5);
 /// How long a load waits for a connection: the loaders' driver tries again all that time when the server refuses,
@@ -89,7 +92,7 @@ impl PostgresDatabase {
         let database = Self {
             pool: pool(options.tokio_postgres(), &options)?,
         };
-        let newest = database.newest().await?;
+        let newest = database.first_newest().await?;
         clock.observe(newest.now);
         let (sender, head) = watch::channel(newest.head);
         let loads = PgPoolOptions::new()
@@ -135,6 +138,20 @@ impl PostgresDatabase {
         match client.batch_execute(settings).await {
             Ok(()) => Ok(client),
             Err(error) => Err(ReadError::Unavailable(describe(&error))),
+        }
+    }
+
+    /// The newest head, from the pool's first connection: one that is slow to come is tried again while opening may
+    /// last, though nobody who asks later waits that long.
+    async fn first_newest(&self) -> Result<read::Newest, OpenError> {
+        let give_up = Instant::now() + OPEN_WITHIN;
+        loop {
+            match self.newest().await {
+                Err(OpenError::Unavailable(_)) if Instant::now() < give_up => {
+                    tokio::time::sleep(OPEN_AGAIN_AFTER).await;
+                }
+                newest => return newest,
+            }
         }
     }
 
