@@ -377,7 +377,7 @@ async fn kills_at_random_under_load_lose_nothing_that_was_acknowledged(database:
     );
 }
 
-/// From which size on a write-ahead log counts as full: it is recycled at twice that.
+/// From which size on a write-ahead log counts as full: thousands of commits, none of them in the database file yet.
 const FULL: u64 = 8 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
