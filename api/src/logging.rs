@@ -72,9 +72,12 @@ where
         writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        ending(writer, "\n", |id| format!(" request_id={id}\n"), |line| {
-            self.0.format_event(context, line, event)
-        })
+        ending(
+            writer,
+            "\n",
+            |id| format!(" request_id={id}\n"),
+            |line| self.0.format_event(context, line, event),
+        )
     }
 }
 

@@ -71,6 +71,10 @@ fn rooms_open_one_way() {
                 "nexus-api",
             ]),
         ),
+        (
+            "nexus-bench",
+            set(&["nexus-domain", "nexus-ledger", "nexus-projections"]),
+        ),
     ];
     let dependencies = dependencies();
     assert_eq!(
@@ -99,12 +103,27 @@ fn each_technology_is_named_only_where_it_belongs() {
     let homes: [(&[&str], &[&str]); 6] = [
         (
             &["rusqlite", "tokio-postgres", "sqlx"],
-            &["nexus-ledger", "nexus-projections", "nexus-tests"],
+            &[
+                "nexus-ledger",
+                "nexus-projections",
+                "nexus-tests",
+                "nexus-bench",
+            ],
         ),
-        (&["postgres-es", "sqlite-es"], &["nexus-ledger"]),
-        (&["axum", "tower", "tower-http"], &["nexus-api"]),
+        // What is measured beside the vault is made of the same crates.
+        (
+            &["postgres-es", "sqlite-es"],
+            &["nexus-ledger", "nexus-bench"],
+        ),
+        (
+            &["axum", "tower", "tower-http"],
+            &["nexus-api", "nexus-bench"],
+        ),
         (&["oauth2", "openidconnect"], &["nexus-api"]),
-        (&["reqwest"], &["nexus-api", "nexus-admin", "nexus-tests"]),
+        (
+            &["reqwest"],
+            &["nexus-api", "nexus-admin", "nexus-tests", "nexus-bench"],
+        ),
         (&["chacha20poly1305"], &["nexus-domain"]),
     ];
     let dependencies = dependencies();

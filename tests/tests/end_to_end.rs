@@ -135,7 +135,8 @@ struct Acknowledged {
     requested: Mutex<Vec<String>>,
     captured: Mutex<BTreeMap<String, String>>,
     reads: Mutex<BTreeSet<String>>,
-    refreshed: Mutex<BTreeMap<String, String>>,
+    /// The newest answered refresh of each connection: its request's id, and the token.
+    refreshed: Mutex<BTreeMap<String, (String, String)>>,
     count: AtomicUsize,
 }
 
@@ -211,31 +212,29 @@ async fn after_a_kill_under_load_every_acknowledged_thing_is_there(database: Dat
     }
     let refreshed = acknowledged.refreshed.lock().expect("refreshes").clone();
     assert!(!refreshed.is_empty());
-    for (id, token) in refreshed {
+    for (id, (answered, token)) in refreshed {
         let served = access_token(&nexus.token(&id).await.expect(200));
         // The last refresh may have been recorded and not yet answered.
-        assert!(
-            served == token || later_refresh(&nexus, &Connected { id }, &trail).await,
+        let newest = newest_refresh(&Connected { id }, &trail);
+        assert_eq!(
+            served == token,
+            newest == answered,
             "an acknowledged token is gone"
         );
     }
     verify(nexus).await;
 }
 
-/// Whether the connection's newest refresh was recorded after the newest acknowledged read of it.
-async fn later_refresh(nexus: &TestNexus, connected: &Connected, trail: &[Value]) -> bool {
-    let own: Vec<&Value> = trail
-        .iter()
-        .filter(|entry| entry["connection_id"] == json!(connected.reference()))
-        .collect();
-    let newest = |event_type: &str, door: &str| {
-        own.iter().rposition(|entry| {
-            entry["event_type"] == event_type
-                && entry["event_data"].as_str().expect("text").contains(door)
-        })
-    };
-    nexus.status(&connected.id).await["status"] == "active"
-        && newest("connection.refreshed", "") > newest("credential.retrieved", "\"refresh\"")
+/// The id of the request that the connection's newest refresh was recorded for.
+fn newest_refresh(connected: &Connected, trail: &[Value]) -> String {
+    let newest = trail.iter().rfind(|entry| {
+        entry["connection_id"] == json!(connected.reference())
+            && entry["event_type"] == "connection.refreshed"
+    });
+    newest.expect("a refresh")["request_id"]
+        .as_str()
+        .expect("text")
+        .to_owned()
 }
 
 async fn read(
@@ -262,9 +261,11 @@ async fn read(
 }
 
 async fn refresh(gateway: nexus_tests::Client, id: String, acknowledged: Arc<Acknowledged>) {
-    loop {
+    for count in 0.. {
+        let request_id = format!("refresh-{id}-{count}");
         let body = match gateway
             .request("POST", &format!("/v1/refresh/{id}"))
+            .header("x-request-id", &request_id)
             .try_send()
             .await
         {
@@ -275,7 +276,7 @@ async fn refresh(gateway: nexus_tests::Client, id: String, acknowledged: Arc<Ack
             .refreshed
             .lock()
             .expect("refreshes")
-            .insert(id.clone(), access_token(&body));
+            .insert(id.clone(), (request_id, access_token(&body)));
         acknowledged.one();
     }
 }

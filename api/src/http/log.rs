@@ -95,7 +95,10 @@ where
         under(this.id, || {
             tracing::info!(
                 method = this.method.as_str(),
-                route = this.route.as_ref().map_or("(no route)", MatchedPath::as_str),
+                route = this
+                    .route
+                    .as_ref()
+                    .map_or("(no route)", MatchedPath::as_str),
                 status = response.status().as_u16(),
                 latency_ms = this.started.elapsed().as_secs_f64() * 1000.0,
                 "answered"

@@ -187,7 +187,10 @@ mod tests {
         drop(flushed);
         assert_eq!(output.text(), expected);
         let writes = output.0.lock().unwrap().len();
-        assert!(writes < 1_000, "{writes} writes: nothing was written together");
+        assert!(
+            writes < 1_000,
+            "{writes} writes: nothing was written together"
+        );
     }
 
     #[test]

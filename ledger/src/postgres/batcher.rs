@@ -206,7 +206,7 @@ impl From<ProjectError<tokio_postgres::Error>> for Stopped {
             ProjectError::Database(error) => Self::Database(error),
             fold @ (ProjectError::Fold { .. } | ProjectError::Newer(_)) => {
                 Self::Fold(fold.to_string())
-            },
+            }
         }
     }
 }

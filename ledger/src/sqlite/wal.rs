@@ -8,9 +8,8 @@ use rusqlite::Connection;
 use super::files;
 use super::gate::Gate;
 
-/// The size from which on the log is recycled, bytes: large enough that an index page written again and again is
-/// copied into the file once.
-const LIMIT: u64 = 64 << 20;
+/// The size from which on the log is recycled, bytes.
+const LIMIT: u64 = 16 << 20;
 /// How long recycling waits for a reader that did not come through the gate.
 const PATIENCE: Duration = Duration::from_millis(200);
 

@@ -107,8 +107,25 @@ mod tests {
     #[test]
     fn it_decodes_what_a_value_decodes_and_nothing_else() {
         for text in [
-            "null", "true", "-1", "18446744073709551615", "1.5", "\"a\\u00e9\"", "[]", "{}", "[1,{\"a\":[2]}]",
-            "1e999", "\"\\ud800\"", "\"\\x\"", "[1,]", "{\"a\"}", "{1:2}", "NaN", "", "01", "[1] 2",
+            "null",
+            "true",
+            "-1",
+            "18446744073709551615",
+            "1.5",
+            "\"a\\u00e9\"",
+            "[]",
+            "{}",
+            "[1,{\"a\":[2]}]",
+            "1e999",
+            "\"\\ud800\"",
+            "\"\\x\"",
+            "[1,]",
+            "{\"a\"}",
+            "{1:2}",
+            "NaN",
+            "",
+            "01",
+            "[1] 2",
         ] {
             assert_eq!(
                 serde_json::from_str::<Shape>(text).is_ok(),
@@ -120,9 +137,19 @@ mod tests {
 
     #[test]
     fn only_an_object_of_strings_is_a_flat_map() {
-        let flat = |text| serde_json::from_str::<Shape>(text).unwrap().is_flat_map_of_strings();
+        let flat = |text| {
+            serde_json::from_str::<Shape>(text)
+                .unwrap()
+                .is_flat_map_of_strings()
+        };
         assert!(flat("{}") && flat(r#"{"a":"b","c":"d"}"#));
-        for text in ["[]", "\"a\"", r#"{"a":1}"#, r#"{"a":{}}"#, r#"{"a":"b","c":null}"#] {
+        for text in [
+            "[]",
+            "\"a\"",
+            r#"{"a":1}"#,
+            r#"{"a":{}}"#,
+            r#"{"a":"b","c":null}"#,
+        ] {
             assert!(!flat(text), "{text}");
         }
     }
