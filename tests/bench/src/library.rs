@@ -83,7 +83,7 @@ pub(crate) async fn run(arguments: Arguments) {
         .expect("the schema");
     let pool = PgPoolOptions::new()
         .max_connections(POOL)
-        .acquire_timeout(Duration::from_secs(60))
+        .acquire_timeout(Duration::from_mins(1))
         .connect(&arguments.database)
         .await
         .expect("a pool");
