@@ -109,12 +109,12 @@ impl Reader {
             }
             Source::Postgres(reader) => {
                 let keys: Vec<String> = keys.into_iter().collect();
-                reader.by_key::<P>(columns, &keys).await?
+                postgres::keyed::<P>(reader.by_key::<P>(columns, &keys).await?)
             }
         };
         Ok(rows
             .into_iter()
-            .map(|row| (P::row_key(&row).to_owned(), Arc::new(row)))
+            .map(|(key, row)| (key, Arc::new(row)))
             .collect())
     }
 }

@@ -69,7 +69,7 @@ pub(crate) fn apply_inline<P: Projection>(
     let statements = serving.statements::<P>(Dialect::Sqlite);
     let first = events.first().map_or(0, |event| event.position);
     let undecodable = Undecodable::before::<P>(&serving, first);
-    let rows = by_key::<P>(transaction, &statements, &keys, undecodable)?;
+    let rows = by_key::<P>(transaction, &statements.select, &keys, undecodable)?;
     let changes = fold::<P>(rows, events).map_err(crate::inline::Unfoldable::into_error::<P, _>)?;
     let rows = changes.upserts.iter().map(P::to_values);
     write(transaction, &statements.upsert, &serving.shape, rows)?;
@@ -87,35 +87,30 @@ pub(crate) fn lookup<P: Projection>(
     connection: &Connection,
     columns: Columns,
     keys: &BTreeSet<String>,
-) -> Result<Vec<P::Row>> {
+) -> Result<BTreeMap<String, P::Row>> {
     let serving = serving::<P>(connection)?;
-    let sql = format!(
-        "SELECT {} FROM {} WHERE {} = ?1",
+    let select = format!(
+        "SELECT {} FROM {}",
         serving.shape.selected::<P>("", columns, Dialect::Sqlite),
         table_name::<P>(serving.generation),
-        key_name::<P>()
     );
-    let undecodable = Undecodable::rows_of::<P>(&serving);
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = Vec::with_capacity(keys.len());
-    for key in keys {
-        if let Some(values) = statement.query_row([key], values::<P>).optional()? {
-            rows.extend(decode::<P>(connection, values, undecodable)?);
-        }
-    }
-    Ok(rows)
+    by_key::<P>(
+        connection,
+        &select,
+        keys,
+        Undecodable::rows_of::<P>(&serving),
+    )
 }
 
-/// The stored rows of `keys`.
+/// The rows of `keys` that a statement selects; a condition is added to it.
 pub(crate) fn by_key<P: Projection>(
     connection: &Connection,
-    statements: &Statements,
+    select: &str,
     keys: &BTreeSet<String>,
     undecodable: Undecodable,
 ) -> Result<BTreeMap<String, P::Row>> {
     let key = key_name::<P>();
-    let mut statement =
-        connection.prepare_cached(&format!("{} WHERE {key} = ?1", statements.select))?;
+    let mut statement = connection.prepare_cached(&format!("{select} WHERE {key} = ?1"))?;
     let mut rows = BTreeMap::new();
     for key in keys {
         let values = statement.query_row([key], values::<P>).optional()?;

@@ -102,7 +102,7 @@ pub(super) fn look_up<P: Projection>(
     keys: &BTreeSet<String>,
 ) -> rusqlite::Result<BTreeMap<String, P::Row>> {
     let statements = Statements::of::<P>(generation, Dialect::Sqlite);
-    sqlite::by_key::<P>(connection, &statements, keys, Undecodable::Fails)
+    sqlite::by_key::<P>(connection, &statements.select, keys, Undecodable::Fails)
 }
 
 /// Writes rows in turns with the appends; the last one remembers how far the rebuild is. Returns
