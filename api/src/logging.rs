@@ -6,8 +6,7 @@ use std::io::Write;
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::{DefaultFields, Format, Full, Json, JsonFields, Writer};
-use tracing_subscriber::fmt::time::SystemTime;
+use tracing_subscriber::fmt::format::{DefaultFields, Format, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -45,80 +44,57 @@ pub fn start(format: LogFormat, output: impl Write + Send + 'static) -> impl Dro
         LogFormat::Text => builder
             .with_ansi(false)
             .fmt_fields(DefaultFields::new())
-            .event_format(Text(text))
+            .event_format(WithRequest {
+                format: text,
+                usual: "\n",
+                with_id: |id| format!(" request_id={id}\n"),
+            })
             .init(),
         LogFormat::Json => builder
             .fmt_fields(JsonFields::new())
-            .event_format(Object(text.json()))
+            .event_format(WithRequest {
+                format: text.json(),
+                usual: "}\n",
+                with_id: |id| format!(",\"request_id\":\"{id}\"}}\n"),
+            })
             .init(),
     }
     flushed
 }
 
-/// `… request_id=<id>` at the line's end.
-struct Text(Format<Full, SystemTime>);
+/// A format whose lines end with the id of the request they belong to.
+struct WithRequest<F> {
+    format: F,
+    /// How a line ends otherwise.
+    usual: &'static str,
+    /// The ending that says an id, which needs no escaping: its characters are few and plain.
+    with_id: fn(&str) -> String,
+}
 
-/// `"request_id":"<id>"` as the line's last member.
-struct Object(Format<Json, SystemTime>);
-
-impl<S, N> FormatEvent<S, N> for Text
+impl<F, S, N> FormatEvent<S, N> for WithRequest<F>
 where
+    F: FormatEvent<S, N>,
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(
         &self,
         context: &FmtContext<'_, S, N>,
-        writer: Writer<'_>,
+        mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        ending(
-            writer,
-            "\n",
-            |id| format!(" request_id={id}\n"),
-            |line| self.0.format_event(context, line, event),
-        )
-    }
-}
-
-impl<S, N> FormatEvent<S, N> for Object
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        // An id needs no escaping: its characters are few and plain.
-        ending(
-            writer,
-            "}\n",
-            |id| format!(",\"request_id\":\"{id}\"}}\n"),
-            |line| self.0.format_event(context, line, event),
-        )
-    }
-}
-
-/// Writes a line whose ending says the request's id, when there is one.
-fn ending(
-    mut writer: Writer<'_>,
-    usual: &str,
-    with_id: impl FnOnce(&str) -> String,
-    format: impl FnOnce(Writer<'_>) -> fmt::Result,
-) -> fmt::Result {
-    let Some(id) = REQUEST.with_borrow(Clone::clone) else {
-        return format(writer);
-    };
-    let mut line = String::with_capacity(256);
-    format(Writer::new(&mut line))?;
-    match line.strip_suffix(usual) {
-        Some(start) => {
-            writer.write_str(start)?;
-            writer.write_str(&with_id(id.as_str()))
+        let Some(id) = REQUEST.with_borrow(Clone::clone) else {
+            return self.format.format_event(context, writer, event);
+        };
+        let mut line = String::with_capacity(256);
+        self.format
+            .format_event(context, Writer::new(&mut line), event)?;
+        match line.strip_suffix(self.usual) {
+            Some(start) => {
+                writer.write_str(start)?;
+                writer.write_str(&(self.with_id)(id.as_str()))
+            }
+            None => writer.write_str(&line),
         }
-        None => writer.write_str(&line),
     }
 }
