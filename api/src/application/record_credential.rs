@@ -28,6 +28,12 @@ pub(super) enum RecordError {
     Fault(Fault),
 }
 
+impl From<Fault> for RecordError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
 impl Application {
     /// Seals `credential` and has the connection decide the `command` made of it, trying for
     /// `patience`; it is sealed anew when another version came first.
@@ -41,7 +47,7 @@ impl Application {
     ) -> Result<(), RecordError> {
         let missing = || Fault::Internal(format!("connection {} has no data key", row.reference));
         let key_id = row.id.as_ref().map(|field| field.sealed.key_id);
-        let key_id = key_id.ok_or_else(|| RecordError::Fault(missing()))?;
+        let key_id = key_id.ok_or_else(missing)?;
         let stream = StreamKey::new("connection", row.reference.as_str());
         let plaintext = credential.to_plaintext();
         let mut version = row.state.credential_version + 1;
@@ -52,12 +58,10 @@ impl Application {
             let key = match self.keyring.key(key_id).await {
                 Ok(key) => key,
                 Err(OpenError::Fault(fault)) => {
-                    pause_or_give_up(fault, give_up)
-                        .await
-                        .map_err(RecordError::Fault)?;
+                    pause_or_give_up(fault, give_up).await?;
                     continue;
                 }
-                Err(error) => return Err(RecordError::Fault(Fault::Unreadable(error.to_string()))),
+                Err(error) => return Err(Fault::Unreadable(error.to_string()).into()),
             };
             let (sealed, blob) = seal_secret(
                 &key,
@@ -66,8 +70,7 @@ impl Application {
                 Purpose::Credential,
                 version,
                 &plaintext,
-            )
-            .map_err(RecordError::Fault)?;
+            )?;
             let context = Context {
                 metadata: metadata.clone(),
                 blobs: vec![blob],
@@ -81,9 +84,7 @@ impl Application {
                 Ok(_) => return Ok(()),
                 Err(ExecuteError::Append(error @ AppendError::OutcomeUnknown(_))) => {
                     uncertain.push(digest);
-                    pause_or_give_up(error.into(), give_up)
-                        .await
-                        .map_err(RecordError::Fault)?;
+                    pause_or_give_up(error.into(), give_up).await?;
                 }
                 Err(ExecuteError::Decision(ConnectionError::StaleVersion { expected })) => {
                     version = expected;
@@ -92,14 +93,10 @@ impl Application {
                     match self.is_recorded(row, &uncertain).await {
                         Ok(true) => return Ok(()),
                         Ok(false) => return Err(RecordError::Refused(error)),
-                        Err(fault) => pause_or_give_up(fault, give_up)
-                            .await
-                            .map_err(RecordError::Fault)?,
+                        Err(fault) => pause_or_give_up(fault, give_up).await?,
                     }
                 }
-                Err(error) => pause_or_give_up(fault_of(error), give_up)
-                    .await
-                    .map_err(RecordError::Fault)?,
+                Err(error) => pause_or_give_up(fault_of(error), give_up).await?,
             }
         }
     }
