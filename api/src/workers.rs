@@ -2,10 +2,10 @@
 //! comparison with the log.
 
 mod comparisons;
+mod newest;
 mod verification;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nexus_domain::metadata::Metadata;
@@ -18,7 +18,10 @@ use tokio::task::JoinHandle;
 
 use crate::application::Application;
 
+use newest::{Newest, Status};
+
 pub use comparisons::{CompareStatus, Comparisons};
+pub use newest::AlreadyRunning;
 pub use verification::{VerificationRunning, VerificationStatus, Verifications};
 
 /// Between two sweeps.
@@ -76,20 +79,18 @@ pub enum RebuildStatus {
     },
 }
 
-/// Work on this read model is under way.
-#[derive(Debug, thiserror::Error)]
-#[error("a {what} of {name} is under way")]
-pub struct AlreadyRunning {
-    /// What kind of work.
-    pub what: &'static str,
-    /// The read model.
-    pub name: String,
+impl Status for RebuildStatus {
+    const WHAT: &'static str = "rebuild";
+
+    fn is_running(&self) -> bool {
+        matches!(self, Self::Running { .. })
+    }
 }
 
 /// The rebuilds of this process; clones share them.
 #[derive(Clone)]
 pub struct Rebuilds {
-    newest: Arc<Mutex<BTreeMap<String, RebuildStatus>>>,
+    newest: Newest<RebuildStatus>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -98,7 +99,7 @@ impl Rebuilds {
     #[must_use]
     pub fn new(stopping: watch::Receiver<bool>) -> Self {
         Self {
-            newest: Arc::default(),
+            newest: Newest::default(),
             stopping,
         }
     }
@@ -106,10 +107,7 @@ impl Rebuilds {
     /// How the newest rebuild of each read model goes or went.
     #[must_use]
     pub fn status(&self) -> BTreeMap<String, RebuildStatus> {
-        self.newest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.newest.all()
     }
 
     /// Starts a rebuild. The handle ends with it.
@@ -122,25 +120,22 @@ impl Rebuilds {
         name: &str,
         metadata: Metadata,
     ) -> Result<JoinHandle<()>, AlreadyRunning> {
-        let mut all = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(all.get(name), Some(RebuildStatus::Running { .. })) {
-            return Err(AlreadyRunning {
-                what: "rebuild",
-                name: name.to_owned(),
-            });
-        }
-        all.insert(name.to_owned(), running(Progress::default()));
-        let (rebuilds, name, ledger) = (self.clone(), name.to_owned(), application.ledger.clone());
+        self.newest.begin(name, running(Progress::default()))?;
+        let (newest, name, ledger) = (
+            self.newest.clone(),
+            name.to_owned(),
+            application.ledger.clone(),
+        );
         let mut stopping = self.stopping.clone();
         Ok(application.tasks.spawn(async move {
             let rebuild = rebuild_and_record(&ledger, &name, metadata, |progress| {
-                rebuilds.set(&name, running(progress));
+                newest.set(&name, running(progress));
             });
             let status = tokio::select! {
                 outcome = rebuild => outcome.map_or_else(failed, |rebuilt| done(&rebuilt)),
                 _ = stopping.wait_for(|stopping| *stopping) => failed("the server stops".to_owned()),
             };
-            rebuilds.set(&name, status);
+            newest.set(&name, status);
         }))
     }
 
@@ -173,13 +168,6 @@ impl Rebuilds {
             // Its outcome is looked up, and logged where it failed.
             drop(rebuild.await);
         }
-    }
-
-    fn set(&self, name: &str, status: RebuildStatus) {
-        self.newest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned(), status);
     }
 }
 

@@ -1,13 +1,12 @@
 //! Comparing read models with the log.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use nexus_projections::verify::{Fault, Verified, verify};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::AlreadyRunning;
+use super::newest::{AlreadyRunning, Newest, Status};
 use crate::application::Application;
 
 /// How a comparison goes or went.
@@ -43,6 +42,14 @@ pub enum CompareStatus {
     },
 }
 
+impl Status for CompareStatus {
+    const WHAT: &'static str = "verification";
+
+    fn is_running(&self) -> bool {
+        matches!(self, Self::Running { .. })
+    }
+}
+
 /// A row that is not what the log says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Found {
@@ -53,7 +60,7 @@ pub struct Found {
 /// The comparisons of this process; clones share them.
 #[derive(Clone)]
 pub struct Comparisons {
-    newest: Arc<Mutex<BTreeMap<String, CompareStatus>>>,
+    newest: Newest<CompareStatus>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -62,7 +69,7 @@ impl Comparisons {
     #[must_use]
     pub fn new(stopping: watch::Receiver<bool>) -> Self {
         Self {
-            newest: Arc::default(),
+            newest: Newest::default(),
             stopping,
         }
     }
@@ -70,10 +77,7 @@ impl Comparisons {
     /// How the newest comparison of each read model goes or went.
     #[must_use]
     pub fn status(&self) -> BTreeMap<String, CompareStatus> {
-        self.newest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.newest.all()
     }
 
     /// Starts a comparison.
@@ -81,19 +85,12 @@ impl Comparisons {
     /// # Errors
     /// [`AlreadyRunning`]
     pub fn start(&self, application: &Application, name: &str) -> Result<(), AlreadyRunning> {
-        let mut all = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(all.get(name), Some(CompareStatus::Running { .. })) {
-            return Err(AlreadyRunning {
-                what: "verification",
-                name: name.to_owned(),
-            });
-        }
-        all.insert(name.to_owned(), running(&Verified::default()));
-        let (own, name) = (self.clone(), name.to_owned());
+        self.newest.begin(name, running(&Verified::default()))?;
+        let (newest, name) = (self.newest.clone(), name.to_owned());
         let backend = application.ledger.backend().clone();
         let mut stopping = self.stopping.clone();
         application.tasks.spawn(async move {
-            let verify = verify(&backend, &name, |found| own.set(&name, running(found)));
+            let verify = verify(&backend, &name, |found| newest.set(&name, running(found)));
             let status = tokio::select! {
                 outcome = verify => match outcome {
                     Ok(verified) => done(&name, verified),
@@ -101,16 +98,9 @@ impl Comparisons {
                 },
                 _ = stopping.wait_for(|stopping| *stopping) => failed("the server stops".to_owned()),
             };
-            own.set(&name, status);
+            newest.set(&name, status);
         });
         Ok(())
-    }
-
-    fn set(&self, name: &str, status: CompareStatus) {
-        self.newest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned(), status);
     }
 }
 
