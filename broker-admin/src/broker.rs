@@ -120,20 +120,20 @@ struct KeptOutside<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub(crate) enum Comparison {
-    Running {
-        rows: u64,
-    },
-    Done {
-        rows: u64,
-        events: u64,
-        altered: u64,
-        missing: u64,
-        invented: u64,
-        first: Vec<Found>,
-    },
-    Failed {
-        message: String,
-    },
+    Running { rows: u64 },
+    Done(Verified),
+    Failed { message: String },
+}
+
+/// What a comparison found.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Verified {
+    pub(crate) rows: u64,
+    pub(crate) events: u64,
+    pub(crate) altered: u64,
+    pub(crate) missing: u64,
+    pub(crate) invented: u64,
+    pub(crate) first: Vec<Found>,
 }
 
 /// A row that is not what the log says.

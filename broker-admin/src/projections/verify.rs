@@ -5,18 +5,7 @@ use std::fmt;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{LOOK_EVERY, RebuildError, counted};
-use crate::broker::{Broker, Comparison, Found};
-
-/// What a comparison found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Verified {
-    rows: u64,
-    events: u64,
-    altered: u64,
-    missing: u64,
-    invented: u64,
-    first: Vec<Found>,
-}
+use crate::broker::{Broker, Comparison, Found, Verified};
 
 impl Verified {
     /// Whether every row is what the log says.
@@ -50,23 +39,7 @@ pub(crate) async fn verify(broker: &Broker, name: &str) -> Result<Verified, Rebu
     loop {
         match look(broker, name).await? {
             Comparison::Running { rows } => spinner.show(rows),
-            Comparison::Done {
-                rows,
-                events,
-                altered,
-                missing,
-                invented,
-                first,
-            } => {
-                return Ok(Verified {
-                    rows,
-                    events,
-                    altered,
-                    missing,
-                    invented,
-                    first,
-                });
-            }
+            Comparison::Done(verified) => return Ok(verified),
             Comparison::Failed { message } => {
                 return Err(RebuildError::VerificationFailed {
                     name: name.to_owned(),
