@@ -27,31 +27,48 @@ pub(crate) const PAYLOAD: &str = r#"{"note":"an event of a hundred bytes or so, 
 
 pub(crate) async fn run(arguments: Arguments) {
     let ledger = open(&arguments.database).await;
-    let until = Instant::now() + Duration::from_secs_f64(arguments.seconds);
-    let run = uuid::Builder::from_u128(unique()).into_uuid();
+    let appending = ledger.clone();
+    let append = move |stream: String| {
+        let ledger = appending.clone();
+        async move {
+            let stream = StreamKey::new("bench", stream);
+            let append = Append::new(stream, Expected::At(0), vec![event()]);
+            ledger.append(append).await.expect("it is appended");
+        }
+    };
+    on_new_streams("ledger", arguments.tasks, arguments.seconds, append).await;
+    ledger.stop().await;
+}
+
+/// Has so many tasks do `work` for so many seconds, each time on a stream that is new, and reports how often it was done.
+pub(crate) async fn on_new_streams<F>(
+    through: &str,
+    tasks: usize,
+    seconds: f64,
+    work: impl Fn(String) -> F + Clone + Send + 'static,
+) where
+    F: Future<Output = ()> + Send,
+{
+    let run = unique();
     let started = Instant::now();
-    let tasks = (0..arguments.tasks).map(|task| {
-        let ledger = ledger.clone();
+    let until = started + Duration::from_secs_f64(seconds);
+    let running = (0..tasks).map(|task| {
+        let work = work.clone();
         tokio::spawn(async move {
-            let mut appended = 0_u64;
+            let mut done = 0_u64;
             while Instant::now() < until {
-                let stream = StreamKey::new("bench", format!("{run}-{task}-{appended}"));
-                ledger
-                    .append(Append::new(stream, Expected::At(0), vec![event()]))
-                    .await
-                    .expect("it is appended");
-                appended += 1;
+                work(format!("{run}-{task}-{done}")).await;
+                done += 1;
             }
-            appended
+            done
         })
     });
-    let appended: u64 = futures::future::join_all(tasks)
+    let done: u64 = futures::future::join_all(running)
         .await
         .into_iter()
         .map(|task| task.expect("a task"))
         .sum();
-    report("ledger", arguments.tasks, appended, started);
-    ledger.stop().await;
+    report(through, tasks, done, started);
 }
 
 fn event() -> NewEvent {
@@ -76,12 +93,18 @@ pub(crate) fn unique() -> u128 {
 }
 
 pub(crate) fn report(through: &str, tasks: usize, events: u64, started: Instant) {
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    let rate = events as f64 / started.elapsed().as_secs_f64();
+    let rate = per_second(events, started);
     println!(
         "{}",
-        json!({"through": through, "tasks": tasks, "events": events, "per_second": rate.round()})
+        json!({"through": through, "tasks": tasks, "events": events, "per_second": rate})
     );
+}
+
+/// How many events a second a stretch of time makes, whole.
+pub(crate) fn per_second(events: u64, started: Instant) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = events as f64 / started.elapsed().as_secs_f64();
+    rate.round()
 }
 
 pub(crate) async fn open(database: &str) -> Ledger {

@@ -1,14 +1,14 @@
 //! The same through `postgres-es`: `CqrsFramework::execute`, one transaction per command.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgPoolOptions;
 
-use crate::append::{PAYLOAD, report, unique};
+use crate::append::{PAYLOAD, on_new_streams};
 use crate::database::connect;
 
 /// Pooled connections; its own default is 10, which is slower here.
@@ -89,28 +89,12 @@ pub(crate) async fn run(arguments: Arguments) {
         .expect("a pool");
     let framework = Arc::new(postgres_es::postgres_cqrs::<Note>(pool, vec![], ()));
     let noted: Noted = serde_json::from_str(PAYLOAD).expect("the event");
-    let run = unique();
-    let started = Instant::now();
-    let until = started + Duration::from_secs_f64(arguments.seconds);
-    let tasks = (0..arguments.tasks).map(|task| {
+    let execute = move |stream: String| {
         let (framework, noted) = (Arc::clone(&framework), noted.clone());
-        tokio::spawn(async move {
-            let mut executed = 0_u64;
-            while Instant::now() < until {
-                let stream = format!("{run}-{task}-{executed}");
-                framework
-                    .execute(&stream, noted.clone())
-                    .await
-                    .expect("it is executed");
-                executed += 1;
-            }
-            executed
-        })
-    });
-    let executed: u64 = futures::future::join_all(tasks)
-        .await
-        .into_iter()
-        .map(|task| task.expect("a task"))
-        .sum();
-    report("postgres-es", arguments.tasks, executed, started);
+        async move {
+            let executed = framework.execute(&stream, noted).await;
+            executed.expect("it is executed");
+        }
+    };
+    on_new_streams("postgres-es", arguments.tasks, arguments.seconds, execute).await;
 }

@@ -6,15 +6,8 @@ use nexus_projections::rebuild::{prepare, rebuild};
 use nexus_projections::verify::verify;
 use serde_json::json;
 
-use crate::append::open;
+use crate::append::{open, per_second};
 use crate::fill::{Arguments, fill};
-
-/// How many events a second a stretch of time makes, whole.
-pub(crate) fn per_second(events: u64, started: Instant) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    let rate = events as f64 / started.elapsed().as_secs_f64();
-    rate.round()
-}
 
 /// Fills the log unless it holds as much already, and rebuilds.
 pub(crate) async fn run(arguments: Arguments) {

@@ -17,9 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlite_es::{SqliteEventRepository, SqliteViewRepository};
 
-use crate::append::open;
+use crate::append::{open, per_second};
 use crate::fill::{Arguments, fill};
-use crate::rebuild::per_second;
 
 const VIEWS: &str =
     "CREATE TABLE bench_view (view_id text PRIMARY KEY, version bigint NOT NULL, payload ";
