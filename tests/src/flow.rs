@@ -127,6 +127,14 @@ impl TestNexus {
             .expect(200)
     }
 
+    /// How a read model stands, as the Broker lists it.
+    pub async fn projection(&self, name: &str) -> Value {
+        let body = self.broker().get("/admin/v1/projections").await.expect(200);
+        let all = body["projections"].as_array().expect("an array");
+        let found = all.iter().find(|one| one["name"] == name);
+        found.expect("it is listed").clone()
+    }
+
     /// The newest thousand audit entries, oldest first.
     pub async fn audit(&self) -> Vec<Value> {
         let body = self.broker().get("/audit?limit=1000").await.expect(200);

@@ -101,24 +101,11 @@ async fn rebuilt(nexus: &TestNexus, name: &str) -> Value {
         .await
         .expect(202);
     until("the rebuild is done", || async {
-        let rebuild = projection(nexus, name).await["rebuild"].clone();
+        let rebuild = nexus.projection(name).await["rebuild"].clone();
         assert_ne!(rebuild["state"], "failed", "{rebuild}");
         (rebuild["state"] == "done").then_some(rebuild)
     })
     .await
-}
-
-async fn projection(nexus: &TestNexus, name: &str) -> Value {
-    let body = nexus
-        .broker()
-        .get("/admin/v1/projections")
-        .await
-        .expect(200);
-    let all = body["projections"].as_array().expect("an array");
-    all.iter()
-        .find(|projection| projection["name"] == name)
-        .expect("a read model")
-        .clone()
 }
 
 fn exchanges(provider: &ScriptedProvider) -> usize {
@@ -328,7 +315,7 @@ async fn a_rebuild_cut_anywhere_can_be_done_again_and_equals_the_log(database: D
 async fn rebuild_cut(database: Database, point: &'static str) {
     let (mut nexus, _provider) = started(database).await;
     let connected = nexus.capture("weather", json!({"api_key": "k-3"})).await;
-    let before = projection(&nexus, "connections").await["generation"].as_i64();
+    let before = nexus.projection("connections").await["generation"].as_i64();
     arm(&mut nexus, point).await;
     nexus
         .broker()
@@ -339,7 +326,7 @@ async fn rebuild_cut(database: Database, point: &'static str) {
     kill_at(&mut nexus, point, None).await;
 
     let swapped = i64::from(point == "rebuild.after_swap");
-    let after = projection(&nexus, "connections").await["generation"].as_i64();
+    let after = nexus.projection("connections").await["generation"].as_i64();
     assert_eq!(
         after,
         before.map(|generation| generation + swapped),

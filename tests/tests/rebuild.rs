@@ -94,17 +94,6 @@ impl Behind {
     }
 }
 
-async fn projection(nexus: &TestNexus, name: &str) -> Value {
-    let body = nexus
-        .broker()
-        .get("/admin/v1/projections")
-        .await
-        .expect(200);
-    let all = body["projections"].as_array().expect("an array");
-    let found = all.iter().find(|one| one["name"] == name);
-    found.expect("it is listed").clone()
-}
-
 async fn start_rebuild(nexus: &TestNexus, name: &str) {
     let door = format!("/admin/v1/projections/{name}/rebuild");
     nexus.broker().post(&door, json!({})).await.expect(202);
@@ -113,7 +102,7 @@ async fn start_rebuild(nexus: &TestNexus, name: &str) {
 /// What the newest rebuild did, once it is done.
 async fn rebuilt(nexus: &TestNexus, name: &str) -> Value {
     until("the rebuild is done", || async {
-        let rebuild = projection(nexus, name).await["rebuild"].clone();
+        let rebuild = nexus.projection(name).await["rebuild"].clone();
         assert_ne!(rebuild["state"], "failed", "{rebuild}");
         (rebuild["state"] == "done").then_some(rebuild)
     })
@@ -208,7 +197,7 @@ async fn a_rebuild_that_was_killed_goes_on_where_it_was(database: Database) {
 
     start_rebuild(&nexus, "connections").await;
     until("the database remembers some of it", || async {
-        let rebuild = projection(&nexus, "connections").await["rebuild"].clone();
+        let rebuild = nexus.projection("connections").await["rebuild"].clone();
         assert_eq!(rebuild["state"], "running", "it was faster than this test");
         (rebuild["position"].as_u64() > Some(18_500)).then_some(())
     })
@@ -222,7 +211,7 @@ async fn a_rebuild_that_was_killed_goes_on_where_it_was(database: Database) {
     assert!(position > 0, "{position}");
 
     nexus.start_again().await;
-    assert_eq!(projection(&nexus, "connections").await["generation"], 1);
+    assert_eq!(nexus.projection("connections").await["generation"], 1);
     nexus.token(&kept.id).await.expect(200);
     start_rebuild(&nexus, "connections").await;
     let rebuilt = rebuilt(&nexus, "connections").await;
@@ -295,7 +284,7 @@ async fn an_older_versions_rows_serve_until_they_are_rebuilt_at_start(database: 
     let stopped: Nexus = nexus.into_stopped().await;
     let nexus = stopped.start().await;
     assert_eq!(
-        projection(&nexus, "connections").await["rebuild"],
+        nexus.projection("connections").await["rebuild"],
         Value::Null
     );
 }
