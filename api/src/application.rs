@@ -23,6 +23,7 @@ pub mod connect;
 pub mod expire_connections;
 pub mod keyring;
 pub mod manage_providers;
+mod patience;
 pub mod read_token;
 pub mod recent;
 mod record_credential;

@@ -139,7 +139,7 @@ impl ReadStore {
     pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditEntry>, QueryError> {
         let from = match query.since {
             None => 1,
-            Some(since) => self.first_position_since(since).await?,
+            Some(since) => log::first_since(self.backend(), since).await?,
         };
         let types = query.event_type.as_deref().map(event_types);
         let mut events = Vec::new();
@@ -172,22 +172,6 @@ impl ReadStore {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, QueryError> {
         Ok(log::newest(self.backend(), from, event_type, limit).await?)
-    }
-
-    /// The first position recorded at `since` or later; recorded times never decrease, so it is
-    /// found by halving.
-    async fn first_position_since(&self, since: Timestamp) -> Result<u64, QueryError> {
-        let (mut low, mut high) = log::bounds(self.backend())
-            .await?
-            .map_or((1, 1), |(first, last)| (first, last + 1));
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match log::recorded_at(self.backend(), middle).await? {
-                Some(recorded_at) if recorded_at >= since => high = middle,
-                _ => low = middle + 1,
-            }
-        }
-        Ok(low)
     }
 }
 

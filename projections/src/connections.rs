@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use nexus_domain::connection::{Connection, ConnectionEvent, Status};
+use nexus_domain::connection::{Connection, ConnectionEvent, FailureReason, Status};
 use nexus_domain::decider::Decider;
 use nexus_domain::sealing::SealedRef;
 use nexus_domain::time::Timestamp;
@@ -42,6 +42,44 @@ pub struct ConnectionRow {
     pub id: Option<SealedField>,
     /// The newest credential, sealed.
     pub credential: Option<SealedField>,
+}
+
+/// How a connection stands: all that a poll tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Where it stands in the log.
+    pub status: Status,
+    /// Why it failed, needs attention or was revoked.
+    pub reason: Option<String>,
+    /// The provider's name when it was requested.
+    pub provider_name: String,
+    /// Refreshes that failed since the last success.
+    pub failures: u32,
+    /// When its first consent lapses, and as what, whether or not that is recorded by then.
+    pub lapse: Option<Lapse>,
+}
+
+/// The end of a consent that nobody gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lapse {
+    /// When.
+    pub at: Timestamp,
+    /// The reason it is given.
+    pub reason: &'static str,
+}
+
+impl Standing {
+    /// How the connection of a row stands.
+    #[must_use]
+    pub fn of(row: &ConnectionRow) -> Self {
+        Self {
+            status: row.state.status,
+            reason: row.state.reason.clone(),
+            provider_name: row.state.provider_name.clone(),
+            failures: row.state.refresh.failures,
+            lapse: row.lapse(),
+        }
+    }
 }
 
 /// Ciphertext and what is needed to open it.
@@ -198,6 +236,19 @@ impl ConnectionRow {
     pub fn due_at(&self) -> Option<Timestamp> {
         let pending = self.state.pending.as_ref()?;
         Some(self.exchange_deadline.unwrap_or(pending.expires_at))
+    }
+
+    /// When a first consent that is pending lapses.
+    #[must_use]
+    pub fn lapse(&self) -> Option<Lapse> {
+        let at = self
+            .due_at()
+            .filter(|_| self.state.status == Status::Pending)?;
+        let reason = match self.exchange_deadline {
+            Some(_) => FailureReason::ExchangeOutcomeUnknown.as_str(),
+            None => "pending_expired",
+        };
+        Some(Lapse { at, reason })
     }
 
     fn keep_deadlines(&mut self, event: &ConnectionEvent, recorded_at: Timestamp) {

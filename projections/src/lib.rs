@@ -20,12 +20,13 @@ pub mod projection;
 pub mod providers;
 pub mod rebuild;
 mod sqlite;
+mod standings;
 pub mod store;
 pub mod table;
 pub mod verify;
 
 pub use audit::{AuditEntry, AuditQuery};
-pub use connections::ConnectionRow;
+pub use connections::{ConnectionRow, Standing};
 pub use inline::ReadModels;
 pub use projection::{FoldError, Projection};
 pub use providers::ProviderRow;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
+use nexus_ledger::postgres::DedicatedClient;
 use nexus_ledger::{Backend, ReadError, RecordedEvent, postgres, sqlite};
-use rusqlite::{OptionalExtension, params};
-use tokio_postgres::types::Type;
+use rusqlite::params;
+use tokio_postgres::types::{ToSql, Type};
 
 use crate::connections::signed;
 
@@ -164,6 +165,65 @@ pub(crate) fn postgres_event(
     })
 }
 
+/// What moved in the log.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    /// The newest position, 0 for an empty log.
+    pub(crate) head: u64,
+    /// The streams' ids; one that moved twice may come twice.
+    pub(crate) streams: Vec<String>,
+}
+
+impl Moved {
+    /// From rows of [`moved_sql`].
+    fn from_rows(rows: Vec<(Option<i64>, Option<String>)>) -> Self {
+        let head = rows.iter().find_map(|(head, _)| *head).unwrap_or(0);
+        Self {
+            head: head.cast_unsigned(),
+            streams: rows.into_iter().filter_map(|(_, stream)| stream).collect(),
+        }
+    }
+}
+
+/// The newest position, and of the same snapshot the streams that moved after `$1`; one more than the limit stands for any number.
+fn moved_sql(index: &str, stream_type: &str, limit: usize) -> String {
+    format!(
+        "SELECT (SELECT max(position) FROM events), NULL UNION ALL SELECT NULL, moved.aggregate_id FROM (
+            SELECT aggregate_id FROM events {index} WHERE aggregate_type <> 'access' AND position > $1
+            AND aggregate_type || '' = '{stream_type}' ORDER BY position LIMIT {limit}) moved",
+        limit = limit + 1,
+    )
+}
+
+pub(crate) fn sqlite_moved(
+    connection: &rusqlite::Connection,
+    stream_type: &str,
+    after: u64,
+    limit: usize,
+) -> rusqlite::Result<Moved> {
+    let sql = moved_sql("INDEXED BY events_that_change_state", stream_type, limit);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([signed(after)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Moved::from_rows(rows.collect::<rusqlite::Result<_>>()?))
+}
+
+pub(crate) async fn postgres_moved(
+    client: &DedicatedClient,
+    stream_type: &str,
+    after: u64,
+    limit: usize,
+) -> Result<Moved, tokio_postgres::Error> {
+    let sql = moved_sql("", stream_type, limit);
+    let statement = client.prepare_typed_cached(&sql, &[Type::INT8]).await?;
+    let rows = client.query(&statement, &[&signed(after)]).await?;
+    let rows = rows
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+    Ok(Moved::from_rows(
+        rows.collect::<Result<_, tokio_postgres::Error>>()?,
+    ))
+}
+
 /// The newest events from position `from` on, newest first: at most `limit`, of one stored name if given.
 pub(crate) async fn newest(
     backend: &Backend,
@@ -174,52 +234,49 @@ pub(crate) async fn newest(
     let (from, limit) = (signed(from), signed(limit as u64));
     match backend {
         Backend::Sqlite(database) => {
-            let read = move |connection: &rusqlite::Connection| match event_type {
-                None => sqlite::select_events(
-                    connection,
-                    "WHERE events.position >= ?1 ORDER BY events.position DESC LIMIT ?2",
-                    params![from, limit],
-                ),
-                Some(name) => {
-                    let condition = format!(
-                        "WHERE event_type = {} AND events.position >= ?1 ORDER BY events.position DESC LIMIT ?2",
-                        literal(&name)
-                    );
-                    sqlite::select_events(connection, &condition, params![from, limit])
+            let read = move |connection: &rusqlite::Connection| {
+                let condition = newest_of(event_type.as_deref(), "INDEXED BY events_by_type");
+                // With a dollar they would be numbered in the order in which they occur.
+                let condition = condition.replace('$', "?");
+                match &event_type {
+                    None => sqlite::select_events(connection, &condition, params![from, limit]),
+                    Some(name) => {
+                        sqlite::select_events(connection, &condition, params![from, limit, name])
+                    }
                 }
             };
             database.read(read).await
         }
         Backend::Postgres(database) => {
-            let filter = event_type.map_or_else(String::new, |name| {
-                format!("e.event_type = {} AND", literal(&name))
-            });
-            let condition =
-                format!("WHERE {filter} e.position >= $1 ORDER BY e.position DESC LIMIT $2");
+            let condition = newest_of(event_type.as_deref(), "");
+            let mut parameters: Vec<(&(dyn ToSql + Sync), _)> =
+                vec![(&from, Type::INT8), (&limit, Type::INT8)];
+            if let Some(name) = &event_type {
+                parameters.push((name, Type::TEXT));
+            }
             let client = database.client().await?;
-            postgres::select_events(
-                &client,
-                &condition,
-                &[(&from, Type::INT8), (&limit, Type::INT8)],
-            )
-            .await
-            .map_err(unavailable)
+            postgres::select_events(&client, &condition, &parameters)
+                .await
+                .map_err(unavailable)
         }
     }
 }
 
-/// A stored name as an SQL literal: with a parameter instead, the planner could not prove that the
-/// partial index on names holds it. Stored names are lower-case letters, dots and underscores;
-/// anything else is reduced to what no event is called.
-fn literal(name: &str) -> String {
-    let known = name
-        .bytes()
-        .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_'));
-    if known {
-        format!("'{name}'")
-    } else {
-        "''".to_owned()
-    }
+/// The one stored name that the index on names leaves out: most events have it, so the newest of them are near the end of the log.
+const COMMON: &str = "credential.retrieved";
+
+/// What follows `FROM events`: from position `$1` on, at most `$2`, of the stored name `$3` if there is one.
+fn newest_of(event_type: Option<&str>, index: &str) -> String {
+    let (index, of_type) = match event_type {
+        None => ("", String::new()),
+        Some(COMMON) => ("", "event_type = $3 AND".to_owned()),
+        // The index's own condition, so that the planner sees that it holds every such event.
+        Some(_) => (
+            index,
+            format!("event_type = $3 AND event_type <> '{COMMON}' AND"),
+        ),
+    };
+    format!("{index} WHERE {of_type} position >= $1 ORDER BY position DESC LIMIT $2")
 }
 
 /// The first and the newest position; `None` for an empty log.
@@ -249,38 +306,35 @@ pub(crate) async fn bounds(backend: &Backend) -> Result<Option<(u64, u64)>, Read
         .map(|(first, last)| (first.cast_unsigned(), last.cast_unsigned())))
 }
 
-/// When the event at a position was recorded.
-pub(crate) async fn recorded_at(
-    backend: &Backend,
-    position: u64,
-) -> Result<Option<Timestamp>, ReadError> {
-    let position = signed(position);
-    let micros: Option<i64> = match backend {
+/// The first position recorded at `since` or later, or the one after the newest: recorded times
+/// never decrease with the position, so it is found by halving.
+pub(crate) async fn first_since(backend: &Backend, since: Timestamp) -> Result<u64, ReadError> {
+    // A position that is missing counts as earlier.
+    const FIRST_SINCE: &str = "WITH RECURSIVE halved(low, high) AS (
+            SELECT coalesce(min(position), 1), coalesce(max(position), 0) + 1 FROM events
+            UNION ALL
+            SELECT CASE WHEN e.recorded_at >= $1 THEN low ELSE low + (high - low) / 2 + 1 END,
+                   CASE WHEN e.recorded_at >= $1 THEN low + (high - low) / 2 ELSE high END
+            FROM halved LEFT JOIN events e ON e.position = low + (high - low) / 2 WHERE low < high)
+        SELECT low FROM halved WHERE low >= high";
+    let since = since.as_micros();
+    let first: i64 = match backend {
         Backend::Sqlite(database) => {
             let read = move |connection: &rusqlite::Connection| {
-                connection
-                    .query_row(
-                        "SELECT recorded_at FROM events WHERE position = ?1",
-                        [position],
-                        |row| row.get(0),
-                    )
-                    .optional()
+                let mut statement = connection.prepare_cached(FIRST_SINCE)?;
+                statement.query_row([since], |row| row.get(0))
             };
             database.read(read).await?
         }
         Backend::Postgres(database) => {
             let client = database.client().await?;
             let row = client
-                .query_typed_opt(
-                    "SELECT recorded_at FROM events WHERE position = $1",
-                    &[(&position, Type::INT8)],
-                )
-                .await
-                .map_err(unavailable)?;
-            row.map(|row| row.get(0))
+                .query_typed_one(FIRST_SINCE, &[(&since, Type::INT8)])
+                .await;
+            row.map_err(unavailable)?.get(0)
         }
     };
-    Ok(micros.map(Timestamp::from_micros))
+    Ok(first.cast_unsigned())
 }
 
 #[expect(
@@ -289,15 +343,4 @@ pub(crate) async fn recorded_at(
 )]
 pub(crate) fn unavailable(error: tokio_postgres::Error) -> ReadError {
     ReadError::Unavailable(error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_that_no_event_has_cannot_leave_its_literal() {
-        assert_eq!(literal("connection.refreshed"), "'connection.refreshed'");
-        assert_eq!(literal("x' OR '1' = '1"), "''");
-    }
 }

@@ -9,6 +9,7 @@ use nexus_ledger::postgres::{DedicatedClient, PostgresDatabase};
 use nexus_ledger::sqlite::SqliteDatabase;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::log::{self, Moved};
 use crate::postgres::{self, Selected};
 use crate::projection::Projection;
 use crate::sqlite;
@@ -18,7 +19,7 @@ use crate::table::{Columns, Serving};
 /// The most keys of one look-up.
 const MAX_KEYS: usize = 512;
 /// How many callers may wait for a look-up.
-const WAITING: usize = 65_536;
+pub(crate) const WAITING: usize = 65_536;
 
 /// A look-up plans once, for a table that may be tiny then and large later.
 const SESSION: &str = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan";
@@ -38,21 +39,18 @@ impl<P: Projection> Clone for Lookup<P> {
 
 impl<P: Projection> Lookup<P> {
     /// Starts the task that asks the database; it ends with the last clone.
-    pub(crate) fn start(backend: &Backend, columns: Columns) -> Self {
+    pub(crate) fn start(backend: &Backend) -> Self {
         let (queue, mut waiting) = mpsc::channel::<Waiting<P>>(WAITING);
-        let mut reader = Reader::new(backend, columns);
+        let mut reader = Reader::new(backend, Columns::All);
         tokio::spawn(async move {
             let mut batch = Vec::new();
-            while waiting.recv_many(&mut batch, MAX_KEYS).await > 0 {
-                // Whoever is about to ask comes along: a fuller statement costs hardly more.
-                tokio::task::yield_now().await;
-                while batch.len() < MAX_KEYS
-                    && let Ok(next) = waiting.try_recv()
-                {
-                    batch.push(next);
-                }
+            while crowd(&mut waiting, &mut batch).await {
                 let keys = batch.iter().map(|(key, _)| key.clone()).collect();
                 let rows = reader.by_key::<P>(keys).await;
+                let rows: Result<Rows<P>, _> = rows.map(|rows| {
+                    let shared = rows.into_iter().map(|(key, row)| (key, Arc::new(row)));
+                    shared.collect()
+                });
                 for (key, reply) in batch.drain(..) {
                     let row = rows.as_ref().map(|rows| rows.get(&key).cloned());
                     // A caller that went away does not want its answer.
@@ -73,7 +71,21 @@ impl<P: Projection> Lookup<P> {
     }
 }
 
-struct Reader {
+/// Receives whoever waits, at most [`MAX_KEYS`]; false once nobody will come any more.
+pub(crate) async fn crowd<T>(waiting: &mut mpsc::Receiver<T>, batch: &mut Vec<T>) -> bool {
+    let any = waiting.recv_many(batch, MAX_KEYS).await > 0;
+    // Whoever is about to ask comes along: a fuller statement costs hardly more.
+    tokio::task::yield_now().await;
+    while batch.len() < MAX_KEYS
+        && let Ok(next) = waiting.try_recv()
+    {
+        batch.push(next);
+    }
+    any
+}
+
+/// Asks the database, on PostgreSQL on a connection of its own.
+pub(crate) struct Reader {
     source: Source,
     columns: Columns,
 }
@@ -84,7 +96,7 @@ enum Source {
 }
 
 impl Reader {
-    fn new(backend: &Backend, columns: Columns) -> Self {
+    pub(crate) fn new(backend: &Backend, columns: Columns) -> Self {
         let source = match backend {
             Backend::Sqlite(database) => Source::Sqlite(database.clone()),
             Backend::Postgres(database) => Source::Postgres(PostgresReader {
@@ -96,30 +108,52 @@ impl Reader {
         Self { source, columns }
     }
 
-    async fn by_key<P: Projection>(
+    /// The rows of keys.
+    pub(crate) async fn by_key<P: Projection>(
         &mut self,
         keys: BTreeSet<String>,
-    ) -> Result<Rows<P>, QueryError> {
+    ) -> Result<BTreeMap<String, P::Row>, QueryError> {
         let columns = self.columns;
-        let rows = match &mut self.source {
-            Source::Sqlite(database) => {
-                database
-                    .read(move |connection| sqlite::lookup::<P>(connection, columns, &keys))
-                    .await?
-            }
+        match &mut self.source {
+            Source::Sqlite(database) => Ok(database
+                .read(move |connection| sqlite::lookup::<P>(connection, columns, &keys))
+                .await?),
             Source::Postgres(reader) => {
                 let keys: Vec<String> = keys.into_iter().collect();
-                postgres::keyed::<P>(reader.by_key::<P>(columns, &keys).await?)
+                loop {
+                    let connected = reader.connect().await?;
+                    let rows = reader.by_key::<P>(columns, &keys).await;
+                    if rows.is_ok() || connected == Connected::Now || !reader.broke() {
+                        return Ok(postgres::keyed::<P>(rows?));
+                    }
+                }
             }
-        };
-        Ok(rows
-            .into_iter()
-            .map(|(key, row)| (key, Arc::new(row)))
-            .collect())
+        }
+    }
+
+    /// Which streams of a type have moved after a position: more than `limit` stand for any number.
+    pub(crate) async fn moved(
+        &mut self,
+        stream_type: &'static str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Moved, QueryError> {
+        match &mut self.source {
+            Source::Sqlite(database) => Ok(database
+                .read(move |connection| log::sqlite_moved(connection, stream_type, after, limit))
+                .await?),
+            Source::Postgres(reader) => loop {
+                let connected = reader.connect().await?;
+                let moved = reader.moved(stream_type, after, limit).await;
+                if moved.is_ok() || connected == Connected::Now || !reader.broke() {
+                    return moved;
+                }
+            },
+        }
     }
 }
 
-/// A connection of its own, whose statement stays prepared.
+/// A connection of its own, whose statements stay prepared.
 struct PostgresReader {
     database: PostgresDatabase,
     client: Option<DedicatedClient>,
@@ -127,37 +161,41 @@ struct PostgresReader {
     serving: Option<Serving>,
 }
 
+/// Since when there is a connection. One that broke while nobody asked is replaced, once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Connected {
+    Before,
+    Now,
+}
+
 impl PostgresReader {
-    /// A connection that broke while nobody asked is replaced once.
+    async fn connect(&mut self) -> Result<Connected, QueryError> {
+        if self.client.is_some() && !self.broke() {
+            return Ok(Connected::Before);
+        }
+        self.client = None;
+        self.client = Some(self.database.dedicated_client(SESSION).await?);
+        Ok(Connected::Now)
+    }
+
+    fn broke(&self) -> bool {
+        self.client.as_ref().is_none_or(|client| client.is_closed())
+    }
+
+    fn client(&self) -> Result<&DedicatedClient, QueryError> {
+        let gone = || QueryError::Unavailable("there is no connection".to_owned());
+        self.client.as_ref().ok_or_else(gone)
+    }
+
     async fn by_key<P: Projection>(
         &mut self,
         columns: Columns,
         keys: &[String],
     ) -> Result<Vec<P::Row>, QueryError> {
-        let was_open = self.client.is_some();
-        let found = self.try_by_key::<P>(columns, keys).await;
-        let broke = self.client.as_ref().is_none_or(|client| client.is_closed());
-        if broke {
-            self.client = None;
-        }
-        match found {
-            Err(_) if broke && was_open => self.try_by_key::<P>(columns, keys).await,
-            found => found,
-        }
-    }
-
-    async fn try_by_key<P: Projection>(
-        &mut self,
-        columns: Columns,
-        keys: &[String],
-    ) -> Result<Vec<P::Row>, QueryError> {
-        let client = match &mut self.client {
-            Some(client) => client,
-            none => none.insert(self.database.dedicated_client(SESSION).await?),
-        };
         for _ in 0..ASK_AGAIN {
-            let guess = self.serving.get_or_insert_with(|| Serving::ours::<P>(1));
-            match postgres::lookup::<P>(client, guess, columns, keys)
+            let guess = self.serving.clone();
+            let guess = guess.unwrap_or_else(|| Serving::ours::<P>(1));
+            match postgres::lookup::<P>(self.client()?, &guess, columns, keys)
                 .await
                 .map_err(QueryError::of::<P>)?
             {
@@ -166,5 +204,15 @@ impl PostgresReader {
             }
         }
         Err(QueryError::not_there::<P>())
+    }
+
+    async fn moved(
+        &self,
+        stream_type: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Moved, QueryError> {
+        let moved = log::postgres_moved(self.client()?, stream_type, after, limit).await;
+        Ok(moved.map_err(log::unavailable)?)
     }
 }

@@ -2,17 +2,19 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nexus_domain::reference::ConnectionReference;
 use nexus_domain::time::Timestamp;
 use nexus_ledger::{Backend, ReadError};
 use tokio_postgres::types::Type;
 
-use crate::connections::{ConnectionRow, Connections};
+use crate::connections::{ConnectionRow, Connections, Standing};
 use crate::lookup::Lookup;
 use crate::postgres::{self, Generations, SelectError, Selected};
 use crate::projection::Projection;
 use crate::providers::{ProviderRow, Providers};
 use crate::sqlite;
-use crate::table::{Columns, Value};
+use crate::standings::Standings;
+use crate::table::Value;
 
 /// Why a query has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -58,7 +60,7 @@ impl QueryError {
 pub struct ReadStore {
     backend: Backend,
     connections: Lookup<Connections>,
-    standings: Lookup<Connections>,
+    standings: Standings,
     providers: Lookup<Providers>,
     selections: Arc<Selections>,
 }
@@ -69,9 +71,9 @@ impl ReadStore {
     pub fn new(backend: &Backend) -> Self {
         Self {
             backend: backend.clone(),
-            connections: Lookup::start(backend, Columns::All),
-            standings: Lookup::start(backend, Columns::Needed),
-            providers: Lookup::start(backend, Columns::All),
+            connections: Lookup::start(backend),
+            standings: Standings::start(backend),
+            providers: Lookup::start(backend),
             selections: Arc::new(Selections::new(backend)),
         }
     }
@@ -87,14 +89,14 @@ impl ReadStore {
         self.connections.get(reference).await
     }
 
-    /// The connection of a reference without its ciphertexts: all that its status needs.
+    /// How the connection of a reference stands.
     ///
     /// # Errors
     /// [`QueryError`]
     pub async fn standing(
         &self,
-        reference: &str,
-    ) -> Result<Option<Arc<ConnectionRow>>, QueryError> {
+        reference: ConnectionReference,
+    ) -> Result<Option<Arc<Standing>>, QueryError> {
         self.standings.get(reference).await
     }
 

@@ -10,6 +10,7 @@ mod rebuild {
     mod history;
     mod operations;
     mod outdated;
+    mod standings;
     mod store;
     mod verification;
 
@@ -58,6 +59,10 @@ mod rebuild {
             rows_of_an_older_version_serve_and_are_kept_until_they_are_rebuilt
             rows_that_do_not_decode_any_more_are_folded_from_the_log
             rows_of_a_newer_version_are_not_written
+        }
+        standings {
+            a_standing_follows_its_connection
+            a_standing_survives_more_changes_than_are_sorted_out
         }
         audit {
             the_trail_is_the_log_newest_first

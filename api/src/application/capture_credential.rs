@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use nexus_domain::connection::{ConnectionCommand, ConsentKind, Status};
 use nexus_domain::credential::{Credential, StaticCredential};
@@ -14,6 +13,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::complete_consent::{CallbackError, unrecorded};
+use super::patience::Patience;
 use super::{Application, Fault};
 use crate::keys::{StateKey, StateToken};
 use crate::return_url::with_params;
@@ -116,9 +116,9 @@ impl Application {
             fields: SecretMap::new(fields),
         });
         // The user is waiting and can send the form again.
-        let patience = Duration::ZERO;
+        let patience = Patience::none();
         let recorded =
-            self.record_credential(row, &credential, &metadata, patience, |credential| {
+            self.record_credential(row, &credential, &metadata, &patience, |credential| {
                 ConnectionCommand::CaptureCredential {
                     state_digest: StateKey::digest(state.as_str()),
                     now: self.ledger.now(),

@@ -1,23 +1,28 @@
 //! Where a connection stands: `GET /v1/check-connection/{id}`. Reading it is not a credential read.
 
-use nexus_domain::connection::{FailureReason, Status};
+use nexus_domain::connection::Status;
 use nexus_domain::reference::ConnectionId;
 use nexus_domain::time::Timestamp;
-use nexus_projections::ConnectionRow;
+use nexus_projections::Standing;
+use nexus_projections::connections::Lapse;
+use serde::Serialize;
 
 use super::token::health_status;
 use super::{Application, Fault};
 
 /// Where a connection stands, as clients poll it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConnectionStatus {
     /// `pending`, `active`, `attention` or `failed`.
     pub status: &'static str,
     /// Why it is not active.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The provider's name, for known ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider_name: Option<String>,
     /// How it fares, for known ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub health_status: Option<&'static str>,
 }
 
@@ -26,17 +31,17 @@ impl Application {
     ///
     /// # Errors
     /// [`Fault`]
-    pub async fn check_connection(&self, id: &str) -> Result<Standing, Fault> {
-        let row = match ConnectionId::parse(id) {
-            Ok(id) => self.reads.standing(&id.reference().to_string()).await?,
+    pub async fn check_connection(&self, id: &str) -> Result<ConnectionStatus, Fault> {
+        let standing = match ConnectionId::parse(id) {
+            Ok(id) => self.reads.standing(id.reference()).await?,
             Err(_) => None,
         };
-        Ok(row.map_or_else(unknown, |row| standing(&row, self.ledger.now())))
+        Ok(standing.map_or_else(unknown, |standing| status(&standing, self.ledger.now())))
     }
 }
 
-fn unknown() -> Standing {
-    Standing {
+fn unknown() -> ConnectionStatus {
+    ConnectionStatus {
         status: "failed",
         reason: Some("connection_not_found".to_owned()),
         provider_name: None,
@@ -44,33 +49,30 @@ fn unknown() -> Standing {
     }
 }
 
-fn standing(row: &ConnectionRow, now: Timestamp) -> Standing {
-    let status = match row.state.status {
-        Status::Pending if lapsed(row, now).is_some() => "failed",
+fn status(standing: &Standing, now: Timestamp) -> ConnectionStatus {
+    let lapsed = lapsed(standing.lapse, now);
+    let status = match standing.status {
+        Status::Pending if lapsed.is_some() => "failed",
         Status::Pending => "pending",
         Status::Active => "active",
         Status::Attention => "attention",
         Status::Absent | Status::Failed | Status::Revoked | Status::Deleted => "failed",
     };
-    let reason = lapsed(row, now)
+    let reason = lapsed
         .map(str::to_owned)
-        .or_else(|| row.state.reason.clone());
-    Standing {
+        .or_else(|| standing.reason.clone());
+    ConnectionStatus {
         status,
         reason: reason.filter(|_| matches!(status, "attention" | "failed")),
-        provider_name: Some(row.state.provider_name.clone()),
-        health_status: Some(health_status(row)),
+        provider_name: Some(standing.provider_name.clone()),
+        health_status: Some(health_status(standing.status, standing.failures)),
     }
 }
 
 /// Why a first consent that is still pending in the log has lapsed all the same: the sweep only
 /// records it.
-pub(super) fn lapsed(row: &ConnectionRow, now: Timestamp) -> Option<&'static str> {
-    if row.state.status != Status::Pending || row.due_at().is_none_or(|due_at| now < due_at) {
-        return None;
-    }
-    Some(match row.exchange_deadline {
-        Some(_) => FailureReason::ExchangeOutcomeUnknown.as_str(),
-        None => "pending_expired",
-    })
+pub(super) fn lapsed(lapse: Option<Lapse>, now: Timestamp) -> Option<&'static str> {
+    lapse
+        .filter(|lapse| lapse.at <= now)
+        .map(|lapse| lapse.reason)
 }

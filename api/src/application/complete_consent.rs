@@ -21,7 +21,8 @@ use url::Url;
 
 use super::connect::fault_of;
 use super::keyring::OpenError;
-use super::record_credential::{RECORD_FOR, RecordError};
+use super::patience::Patience;
+use super::record_credential::RecordError;
 use super::{Application, Fault};
 use crate::keys::{StateKey, StateToken};
 use crate::return_url::with_params;
@@ -74,6 +75,13 @@ struct Failed {
     error: String,
 }
 
+/// What a code was exchanged for.
+struct Redeemed {
+    answer: TokenAnswer,
+    /// Of the id token, if it was verified.
+    claims: Option<IdTokenClaims>,
+}
+
 impl Failed {
     fn new(reason: FailureReason, error: &str) -> Self {
         Self {
@@ -110,14 +118,12 @@ impl Application {
             .map(|pending| pending.return_url.clone());
         let application = self.clone();
         // A user who closes the browser does not cancel what was begun.
-        let work = self.tasks.spawn(async move {
+        let work = |patience| async move {
             application
-                .settle(callback, state, row, began, metadata)
+                .settle(callback, state, row, began, metadata, patience)
                 .await
-        });
-        let settled = work
-            .await
-            .map_err(|error| Fault::Internal(format!("a consent was cut short: {error}")))??;
+        };
+        let settled = self.outlive(work).await??;
         let return_url = return_url
             .and_then(|url| Url::parse(&url).ok())
             .ok_or(CallbackError::InvalidState)?;
@@ -156,12 +162,13 @@ impl Application {
         row: Arc<ConnectionRow>,
         began: Instant,
         metadata: Metadata,
+        patience: Patience,
     ) -> Result<Result<(String, String), Failed>, CallbackError> {
         let outcome = if let Some(error) = &callback.error {
             Err(Failed::new(FailureReason::ConsentDenied, &safe_code(error)))
         } else {
             self.spend(&row, &state, &metadata).await?;
-            self.exchange(&callback, &row, &state, began, &metadata)
+            self.exchange(&callback, &row, &state, began, &metadata, &patience)
                 .await?
         };
         if let Err(failed) = &outcome {
@@ -200,9 +207,10 @@ impl Application {
         state: &StateToken,
         began: Instant,
         metadata: &Metadata,
+        patience: &Patience,
     ) -> Result<Result<(String, String), Failed>, CallbackError> {
         let provider = self.provider_of(row).await?;
-        let (answer, claims) = match self
+        let redeemed = match self
             .redeem_code(callback, row, &provider, state, began)
             .await
         {
@@ -211,7 +219,7 @@ impl Application {
         };
         Ok(
             match self
-                .record_consent(row, &provider, state, answer, claims, metadata)
+                .record_consent(row, &provider, state, redeemed, metadata, patience)
                 .await?
             {
                 Ok(()) => Ok((
@@ -230,7 +238,7 @@ impl Application {
         provider: &ProviderRow,
         state: &StateToken,
         began: Instant,
-    ) -> Result<(TokenAnswer, Option<IdTokenClaims>), Failed> {
+    ) -> Result<Redeemed, Failed> {
         if !provider.is_registered() {
             return Err(Failed::new(
                 FailureReason::ProviderChanged,
@@ -275,7 +283,7 @@ impl Application {
         };
         fault::point("consent.after_answer");
         let claims = self.verified_claims(&resolved, row, state, &answer).await?;
-        Ok((answer, claims))
+        Ok(Redeemed { answer, claims })
     }
 
     /// The claims of the id token: needed when `openid` was asked for and the issuer is known.
@@ -320,9 +328,9 @@ impl Application {
         row: &ConnectionRow,
         provider: &ProviderRow,
         state: &StateToken,
-        answer: TokenAnswer,
-        claims: Option<IdTokenClaims>,
+        Redeemed { answer, claims }: Redeemed,
         metadata: &Metadata,
+        patience: &Patience,
     ) -> Result<Result<(), Failed>, CallbackError> {
         let asked = row
             .state
@@ -344,18 +352,17 @@ impl Application {
         let scopes = credential.scope.clone();
         let (expires_at, refreshable) = (credential.expires_at, credential.refresh_token.is_some());
         let credential = Credential::OAuth2(credential);
-        let recorded =
-            self.record_credential(row, &credential, metadata, RECORD_FOR, |credential| {
-                ConnectionCommand::CompleteConsent {
-                    state_digest: StateKey::digest(state.as_str()),
-                    credential,
-                    scopes: scopes.clone(),
-                    expires_at,
-                    account: claims.as_ref().map(account),
-                    refreshable,
-                    provider_epoch: provider.state.epoch,
-                }
-            });
+        let recorded = self.record_credential(row, &credential, metadata, patience, |credential| {
+            ConnectionCommand::CompleteConsent {
+                state_digest: StateKey::digest(state.as_str()),
+                credential,
+                scopes: scopes.clone(),
+                expires_at,
+                account: claims.as_ref().map(account),
+                refreshable,
+                provider_epoch: provider.state.epoch,
+            }
+        });
         fault::point("consent.before_commit");
         let recorded = recorded.await;
         fault::point("consent.after_commit");

@@ -103,7 +103,7 @@ impl Application {
                         provider: row.state.provider_name.clone(),
                         strategy: strategy_of(&provider.state.profile),
                         credential,
-                        health_status: health_status(&row),
+                        health_status: health_status(row.state.status, row.state.refresh.failures),
                         now: self.ledger.now(),
                     };
                     self.recent.keep(id.reference(), row, provider);
@@ -132,7 +132,7 @@ impl Application {
             Status::Attention => Err(ReadTokenError::Attention(
                 row.state.reason.clone().unwrap_or_default(),
             )),
-            Status::Pending if lapsed(&row, self.ledger.now()).is_some() => {
+            Status::Pending if lapsed(row.lapse(), self.ledger.now()).is_some() => {
                 Err(ReadTokenError::NotActive("failed"))
             }
             Status::Pending => Err(ReadTokenError::NotActive("pending")),

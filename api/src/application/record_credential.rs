@@ -1,7 +1,5 @@
 //! Records a credential: sealed as the connection's next version, durable before anyone sees it.
 
-use std::time::Duration;
-
 use nexus_domain::connection::{Connection, ConnectionCommand, ConnectionError};
 use nexus_domain::credential::Credential;
 use nexus_domain::metadata::Metadata;
@@ -13,12 +11,8 @@ use tokio::time::Instant;
 
 use super::connect::fault_of;
 use super::keyring::{OpenError, seal_secret};
+use super::patience::Patience;
 use super::{Application, Fault};
-
-/// How long an answer that cannot be recorded is held and tried again.
-pub(super) const RECORD_FOR: Duration = Duration::from_mins(10);
-/// Between two tries.
-const RECORD_EVERY: Duration = Duration::from_millis(200);
 
 /// Why a credential was not recorded.
 pub(super) enum RecordError {
@@ -35,14 +29,13 @@ impl From<Fault> for RecordError {
 }
 
 impl Application {
-    /// Seals `credential` and has the connection decide the `command` made of it, trying for
-    /// `patience`; it is sealed anew when another version came first.
+    /// Seals `credential` and has the connection decide the `command` made of it; it is sealed anew when another version came first.
     pub(super) async fn record_credential(
         &self,
         row: &ConnectionRow,
         credential: &Credential,
         metadata: &Metadata,
-        patience: Duration,
+        patience: &Patience,
         command: impl Fn(SealedRef) -> ConnectionCommand + Send + Sync,
     ) -> Result<(), RecordError> {
         let missing = || Fault::Internal(format!("connection {} has no data key", row.reference));
@@ -51,14 +44,14 @@ impl Application {
         let stream = StreamKey::new("connection", row.reference.as_str());
         let plaintext = credential.to_plaintext();
         let mut version = row.state.credential_version + 1;
-        let give_up = Instant::now() + patience;
+        let began = Instant::now();
         // What may be in the log although nobody was told so.
         let mut uncertain = Vec::new();
         loop {
             let key = match self.keyring.key(key_id).await {
                 Ok(key) => key,
                 Err(OpenError::Fault(fault)) => {
-                    pause_or_give_up(fault, give_up).await?;
+                    patience.pause(fault, began).await?;
                     continue;
                 }
                 Err(error) => return Err(Fault::Unreadable(error.to_string()).into()),
@@ -84,7 +77,7 @@ impl Application {
                 Ok(_) => return Ok(()),
                 Err(ExecuteError::Append(error @ AppendError::OutcomeUnknown(_))) => {
                     uncertain.push(digest);
-                    pause_or_give_up(error.into(), give_up).await?;
+                    patience.pause(error.into(), began).await?;
                 }
                 Err(ExecuteError::Decision(ConnectionError::StaleVersion { expected })) => {
                     version = expected;
@@ -93,10 +86,10 @@ impl Application {
                     match self.is_recorded(row, &uncertain).await {
                         Ok(true) => return Ok(()),
                         Ok(false) => return Err(RecordError::Refused(error)),
-                        Err(fault) => pause_or_give_up(fault, give_up).await?,
+                        Err(fault) => patience.pause(fault, began).await?,
                     }
                 }
-                Err(error) => pause_or_give_up(fault_of(error), give_up).await?,
+                Err(error) => patience.pause(fault_of(error), began).await?,
             }
         }
     }
@@ -111,17 +104,5 @@ impl Application {
             .ledger
             .holds_sealed::<Connection>(&row.reference, uncertain);
         Ok(held.await?)
-    }
-}
-
-/// An answer is not thrown away because the database is: it is recorded when that is back.
-pub(super) async fn pause_or_give_up(fault: Fault, give_up: Instant) -> Result<(), Fault> {
-    match fault {
-        Fault::Overloaded | Fault::Database(_) | Fault::Conflict if Instant::now() < give_up => {
-            tracing::warn!(%fault, "an answer cannot be recorded yet");
-            tokio::time::sleep(RECORD_EVERY).await;
-            Ok(())
-        }
-        fault => Err(fault),
     }
 }

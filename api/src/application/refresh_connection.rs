@@ -18,7 +18,8 @@ use nexus_projections::{ConnectionRow, ProviderRow};
 use tokio::time::Instant;
 
 use super::connect::fault_of;
-use super::record_credential::{RECORD_FOR, RecordError, pause_or_give_up};
+use super::patience::Patience;
+use super::record_credential::RecordError;
 use super::token::TokenPayload;
 use super::{Application, Fault};
 use crate::upstream::{CallFailure, TokenAnswer};
@@ -221,31 +222,21 @@ impl Application {
         metadata: Metadata,
     ) -> Result<(), RefreshError> {
         let application = self.clone();
-        let work = self.tasks.spawn(async move {
-            application
-                .call_and_record(&row, &provider, attempt, began, metadata)
-                .await
-        });
-        work.await.unwrap_or_else(|error| {
-            Err(Fault::Internal(format!("a refresh was cut short: {error}")).into())
-        })
-    }
-
-    async fn call_and_record(
-        &self,
-        row: &ConnectionRow,
-        provider: &ProviderRow,
-        attempt: u64,
-        began: Instant,
-        metadata: Metadata,
-    ) -> Result<(), RefreshError> {
-        match self.call(row, provider, began).await {
-            Ok((old, answer)) => {
-                self.record_success(row, attempt, &old, answer, &metadata)
-                    .await
+        let work = |patience| async move {
+            match application.call(&row, &provider, began).await {
+                Ok((old, answer)) => {
+                    application
+                        .record_success(&row, attempt, &old, answer, &metadata, &patience)
+                        .await
+                }
+                Err(failure) => {
+                    application
+                        .record_failure(&row, attempt, failure, &metadata, &patience)
+                        .await
+                }
             }
-            Err(failure) => self.record_failure(row, attempt, failure, &metadata).await,
-        }
+        };
+        self.outlive(work).await?
     }
 
     async fn call(
@@ -296,6 +287,7 @@ impl Application {
         old: &OAuth2Credential,
         answer: TokenAnswer,
         metadata: &Metadata,
+        patience: &Patience,
     ) -> Result<(), RefreshError> {
         let rotated = answer.refresh_token.as_ref().is_some_and(|new| {
             old.refresh_token.as_ref().map(Secret::expose) != Some(new.expose())
@@ -304,16 +296,15 @@ impl Application {
         let scopes = credential.scope.clone();
         let expires_at = credential.expires_at;
         let credential = Credential::OAuth2(credential);
-        let recorded =
-            self.record_credential(row, &credential, metadata, RECORD_FOR, |credential| {
-                ConnectionCommand::RecordRefresh {
-                    attempt,
-                    credential,
-                    scopes: scopes.clone(),
-                    expires_at,
-                    rotated,
-                }
-            });
+        let recorded = self.record_credential(row, &credential, metadata, patience, |credential| {
+            ConnectionCommand::RecordRefresh {
+                attempt,
+                credential,
+                scopes: scopes.clone(),
+                expires_at,
+                rotated,
+            }
+        });
         fault::point("refresh.before_commit");
         let recorded = recorded.await;
         fault::point("refresh.after_commit");
@@ -333,6 +324,7 @@ impl Application {
         attempt: u64,
         failure: CallFailure,
         metadata: &Metadata,
+        patience: &Patience,
     ) -> Result<(), RefreshError> {
         let retry_after = failure.retry_after.map(|after| after.as_secs());
         let recorded = RefreshFailure {
@@ -341,7 +333,7 @@ impl Application {
             http_status: failure.http_status,
             retry_after_seconds: retry_after,
         };
-        let give_up = Instant::now() + RECORD_FOR;
+        let since = Instant::now();
         loop {
             let command = ConnectionCommand::RecordRefreshFailure {
                 attempt,
@@ -368,7 +360,7 @@ impl Application {
                         retry_after,
                     });
                 }
-                Err(error) => pause_or_give_up(fault_of(error), give_up).await?,
+                Err(error) => patience.pause(fault_of(error), since).await?,
             }
         }
     }

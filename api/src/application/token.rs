@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use nexus_domain::connection::Status;
 use nexus_domain::credential::{Credential, OAuth2Credential, StaticCredential};
 use nexus_domain::strategy::{Strategy, scalar};
 use nexus_domain::time::Timestamp;
-use nexus_projections::ConnectionRow;
 use serde_json::{Map, Value, json};
 
 /// A credential that was recorded as handed out. The refresh token is not in it.
@@ -81,12 +81,11 @@ impl TokenPayload {
     }
 }
 
-/// How a connection fares.
+/// How a connection fares, by its status and the refreshes that failed in a row.
 #[must_use]
-pub fn health_status(row: &ConnectionRow) -> &'static str {
-    use nexus_domain::connection::Status;
-    match row.state.status {
-        Status::Active if row.state.refresh.failures == 0 => "healthy",
+pub fn health_status(status: Status, failures: u32) -> &'static str {
+    match status {
+        Status::Active if failures == 0 => "healthy",
         Status::Active => "degraded",
         Status::Attention => "unhealthy",
         Status::Absent | Status::Pending | Status::Failed | Status::Revoked | Status::Deleted => {

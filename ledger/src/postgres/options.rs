@@ -19,10 +19,11 @@ use super::tls;
 /// The port of a URL that names none.
 const DEFAULT_PORT: u16 = 5432;
 /// Settings of every session. Sequential scans are off because a plan made while a table was tiny
-/// lasts; compilation is off because that makes some plans look expensive.
-const SESSION: [(&str, &str); 4] = [
+/// lasts; compilation and workers are off because that makes some plans look expensive.
+const SESSION: [(&str, &str); 5] = [
     ("enable_seqscan", "off"),
     ("jit", "off"),
+    ("max_parallel_workers_per_gather", "0"),
     ("statement_timeout", "30s"),
     ("idle_in_transaction_session_timeout", "30s"),
 ];

@@ -21,7 +21,7 @@ pub(super) const NEWEST_HEAD: &str = "SELECT (extract(epoch FROM clock_timestamp
 
 /// The blob by a scalar subquery: a join would read `sealed_blobs` from its beginning.
 const EVENTS: &str = "SELECT e.position, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.recorded_at, \
-        e.payload::text, e.metadata::text, e.leaf, e.blob_digest, (SELECT b.blob FROM sealed_blobs b WHERE b.position = e.position) \
+        e.payload::text, e.metadata::text, e.leaf, e.blob_digest, CASE WHEN e.blob_digest IS NOT NULL THEN (SELECT b.blob FROM sealed_blobs b WHERE b.position = e.position) END \
     FROM events e";
 
 const DATA_KEY: &str =

@@ -1,11 +1,9 @@
 //! One batch in one transaction.
 
 use std::fs::File;
-use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
 
-use super::gate::Gate;
 use super::wal::Wal;
 use super::write;
 use crate::admission::{Decided, decide};
@@ -70,12 +68,10 @@ fn is_outage(error: &rusqlite::Error) -> bool {
 impl SqliteBatcher {
     pub(super) fn new(
         connection: Connection,
-        path: &Path,
         projector: Option<Box<dyn Projector>>,
-        gate: Gate,
+        wal: Wal,
         lock: File,
     ) -> Self {
-        let wal = Wal::new(path, gate, &connection);
         Self {
             connection,
             projector,
@@ -161,7 +157,13 @@ impl Batcher for SqliteBatcher {
         work(&self.connection);
     }
 
-    async fn finish(mut self) {
-        self.wal.empty(&mut self.connection).await;
+    async fn finish(self) {
+        let Self {
+            mut connection,
+            wal,
+            _lock,
+            ..
+        } = self;
+        wal.empty(&mut connection).await;
     }
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::batch::SqliteBatcher;
 use super::readers::Readers;
+use super::wal::Wal;
 use super::{Gate, Opened, SqliteDatabase, files, in_transaction, rows};
 use crate::admission::Head;
 use crate::ledger::{OpenError, Projector};
@@ -44,6 +45,7 @@ const SETTINGS: &str = "
 struct Files {
     lock: File,
     writing: Connection,
+    copying: Connection,
     reading: Vec<Connection>,
     head: Head,
 }
@@ -68,7 +70,8 @@ impl SqliteDatabase {
         let streams = open_loaders(path).await?;
         let readers = Readers::start(files.reading, &gate).map_err(unavailable)?;
         let (head, seen) = watch::channel(files.head);
-        let batcher = SqliteBatcher::new(files.writing, path, projector, gate.clone(), files.lock);
+        let wal = Wal::new(path, gate.clone(), files.copying).map_err(unavailable)?;
+        let batcher = SqliteBatcher::new(files.writing, projector, wal, files.lock);
         let writer = start_writer(waiting, batcher, head)?;
         Ok(Opened {
             database: Self {
@@ -97,6 +100,7 @@ fn open_files(path: &Path) -> Result<Files, OpenError> {
         rusqlite::Error::FromSqlConversionFailure(..) => OpenError::DamagedHead,
         other => unavailable(other),
     })?;
+    let copying = open_writing(path).map_err(unavailable)?;
     let reading = (0..READERS)
         .map(|_| open_reading(path))
         .collect::<Result<_, _>>()
@@ -104,6 +108,7 @@ fn open_files(path: &Path) -> Result<Files, OpenError> {
     Ok(Files {
         lock,
         writing,
+        copying,
         reading,
         head,
     })

@@ -20,12 +20,12 @@ pub(super) fn events(
 ) -> rusqlite::Result<Vec<RecordedEvent>> {
     select_events(
         connection,
-        "WHERE events.position >= ?1 ORDER BY events.position LIMIT ?2",
+        "WHERE position >= ?1 ORDER BY position LIMIT ?2",
         params![from, limit],
     )
 }
 
-/// The events that a condition on the columns of `events` selects, with the blobs still there.
+/// The events that what follows `FROM events` selects, with the blobs still there.
 ///
 /// # Errors
 /// The database's.
@@ -35,9 +35,10 @@ pub fn select_events(
     parameters: impl Params,
 ) -> rusqlite::Result<Vec<RecordedEvent>> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT events.position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-                recorded_at, payload, metadata, leaf, blob_digest, blob
-         FROM events LEFT JOIN sealed_blobs ON sealed_blobs.position = events.position {condition}"
+        "SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+                recorded_at, payload, metadata, leaf, blob_digest,
+                CASE WHEN blob_digest IS NOT NULL THEN (SELECT blob FROM sealed_blobs WHERE sealed_blobs.position = events.position) END
+         FROM events {condition}"
     ))?;
     statement.query_map(parameters, event)?.collect()
 }
