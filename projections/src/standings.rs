@@ -87,7 +87,7 @@ impl Keeper {
     ) -> Result<BTreeMap<ConnectionReference, Arc<Standing>>, QueryError> {
         let moved = self.reader.moved(Connections::STREAM, self.holds_at, MOVED);
         let moved = moved.await?;
-        self.forget(moved);
+        self.forget(&moved);
         let missing = asked.iter().filter(|known| !self.kept.contains_key(*known));
         let keys: BTreeSet<String> = missing.map(ToString::to_string).collect();
         let mut fresh = BTreeMap::new();
@@ -105,7 +105,7 @@ impl Keeper {
         Ok(fresh)
     }
 
-    fn forget(&mut self, moved: Moved) {
+    fn forget(&mut self, moved: &Moved) {
         // A log that is shorter than it was is another log.
         if moved.streams.len() > MOVED || moved.head < self.holds_at {
             self.kept.clear();

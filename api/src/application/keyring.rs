@@ -124,8 +124,7 @@ impl Keyring {
             key_id: field.sealed.key_id,
             version: field.sealed.version,
         };
-        open(&key, &context, &SealedBlob::from_bytes(blob.clone()))
-            .map_err(|_| OpenError::DoesNotOpen)
+        open(&key, &context, blob).map_err(|_| OpenError::DoesNotOpen)
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use nexus_domain::connection::Status;
 use nexus_domain::credential::{Credential, OAuth2Credential, StaticCredential};
+use nexus_domain::secret::Secret;
 use nexus_domain::strategy::{Strategy, scalar};
 use nexus_domain::time::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
 
 /// A credential that was recorded as handed out. The refresh token is not in it.
 pub struct TokenPayload {
@@ -24,60 +25,105 @@ pub struct TokenPayload {
     pub now: Timestamp,
 }
 
-impl TokenPayload {
-    /// The wire form.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
-        let mut body = Map::new();
-        body.insert(
-            "strategy".into(),
-            json!({"type": self.strategy.kind, "config": self.strategy.config}),
-        );
-        match &self.credential {
-            Credential::OAuth2(credential) => self.oauth2(credential, &mut body),
-            Credential::Static(credential) => Self::fields(credential, &mut body),
-        }
-        body.insert("connection_id".into(), self.connection_id.clone().into());
-        body.insert("provider".into(), self.provider.clone().into());
-        body.insert("health_status".into(), self.health_status.into());
-        Value::Object(body)
-    }
+/// The wire form.
+#[derive(Serialize)]
+struct Body<'a> {
+    strategy: StrategyBody<'a>,
+    #[serde(flatten)]
+    credential: CredentialBody<'a>,
+    scope: String,
+    connection_id: &'a str,
+    provider: &'a str,
+    health_status: &'static str,
+}
 
-    fn oauth2(&self, credential: &OAuth2Credential, body: &mut Map<String, Value>) {
-        if let Some(strategy) = body.get_mut("strategy").and_then(Value::as_object_mut)
-            && self.strategy.config.is_empty()
-        {
-            strategy.remove("config");
-        }
-        let access_token = credential.access_token.expose();
-        let mut credentials = Map::new();
-        credentials.insert("access_token".into(), access_token.into());
-        credentials.insert("token_type".into(), credential.token_type.clone().into());
-        if let Some(id_token) = &credential.id_token {
-            credentials.insert("id_token".into(), id_token.expose().into());
-        }
-        if let Some(expires_at) = credential.expires_at {
-            credentials.insert("expires_at".into(), expires_at.as_seconds().into());
-            body.insert("expires_at".into(), expires_at.as_seconds().into());
-            body.insert(
-                "expires_in".into(),
-                expires_at.since(self.now).as_secs().into(),
-            );
-        }
-        body.insert("credentials".into(), credentials.into());
-        body.insert("scope".into(), credential.scope.join(" ").into());
-        body.insert("access_token".into(), access_token.into());
-        body.insert("token_type".into(), credential.token_type.clone().into());
-    }
+#[derive(Serialize)]
+struct StrategyBody<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<&'a BTreeMap<String, String>>,
+}
 
+#[derive(Serialize)]
+#[serde(untagged)]
+enum CredentialBody<'a> {
+    OAuth2 {
+        access_token: &'a str,
+        token_type: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_at: Option<i64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_in: Option<u64>,
+        credentials: OAuth2Body<'a>,
+    },
     /// Scalars are served as strings; what nests is left out, because clients read a map of strings.
-    fn fields(credential: &StaticCredential, body: &mut Map<String, Value>) {
-        let fields = credential.fields.expose().iter();
-        let credentials: BTreeMap<&String, String> = fields
-            .filter_map(|(name, value)| Some((name, scalar(value)?)))
-            .collect();
-        body.insert("credentials".into(), json!(credentials));
-        body.insert("scope".into(), "".into());
+    Static {
+        credentials: BTreeMap<&'a str, String>,
+    },
+}
+
+#[derive(Serialize)]
+struct OAuth2Body<'a> {
+    access_token: &'a str,
+    token_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<i64>,
+}
+
+impl Serialize for TokenPayload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let config = &self.strategy.config;
+        let (credential, scope, config) = match &self.credential {
+            Credential::OAuth2(credential) => (
+                self.oauth2(credential),
+                credential.scope.join(" "),
+                Some(config).filter(|config| !config.is_empty()),
+            ),
+            Credential::Static(credential) => (fields(credential), String::new(), Some(config)),
+        };
+        let body = Body {
+            strategy: StrategyBody {
+                kind: &self.strategy.kind,
+                config,
+            },
+            credential,
+            scope,
+            connection_id: &self.connection_id,
+            provider: &self.provider,
+            health_status: self.health_status,
+        };
+        body.serialize(serializer)
+    }
+}
+
+impl TokenPayload {
+    fn oauth2<'a>(&self, credential: &'a OAuth2Credential) -> CredentialBody<'a> {
+        let (access_token, token_type) = (credential.access_token.expose(), &credential.token_type);
+        let expires_at = credential.expires_at.map(Timestamp::as_seconds);
+        CredentialBody::OAuth2 {
+            access_token,
+            token_type,
+            expires_at,
+            expires_in: credential.expires_at.map(|at| at.since(self.now).as_secs()),
+            credentials: OAuth2Body {
+                access_token,
+                token_type,
+                id_token: credential.id_token.as_ref().map(Secret::expose),
+                expires_at,
+            },
+        }
+    }
+}
+
+fn fields(credential: &StaticCredential) -> CredentialBody<'_> {
+    let fields = credential.fields.expose().iter();
+    CredentialBody::Static {
+        credentials: fields
+            .filter_map(|(name, value)| Some((name.as_str(), scalar(value)?)))
+            .collect(),
     }
 }
 

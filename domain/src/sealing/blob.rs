@@ -96,6 +96,12 @@ impl SealedBlob {
     }
 }
 
+impl AsRef<[u8]> for SealedBlob {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
 impl fmt::Debug for SealedBlob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SealedBlob")
@@ -158,10 +164,10 @@ pub fn seal(key: &DataKey, context: &SealingContext, nonce: Nonce, plaintext: &[
 pub fn open(
     key: &DataKey,
     context: &SealingContext,
-    blob: &SealedBlob,
+    blob: &(impl AsRef<[u8]> + ?Sized),
 ) -> Result<Zeroizing<Vec<u8>>, SealingError> {
     let sealed = blob
-        .0
+        .as_ref()
         .strip_prefix(&[FORMAT])
         .ok_or(SealingError::Malformed)?;
     aead::decrypt(&key.0, context.associated_data().as_bytes(), sealed)

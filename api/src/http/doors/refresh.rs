@@ -66,5 +66,5 @@ pub(super) async fn post(
         .application
         .refresh_connection(&id, "refresh", &caller.metadata("refresh"))
         .await?;
-    Ok(no_store(Json(payload.to_json()).into_response()))
+    Ok(no_store(Json(payload).into_response()))
 }

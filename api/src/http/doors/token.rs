@@ -43,5 +43,5 @@ pub(super) async fn get(
         .application
         .read_token(&id, "token", &caller.metadata("token"))
         .await?;
-    Ok(no_store(Json(payload.to_json()).into_response()))
+    Ok(no_store(Json(payload).into_response()))
 }
