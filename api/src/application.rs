@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nexus_domain::metadata::Metadata;
 use nexus_domain::reference::ConnectionReference;
 use nexus_ledger::{AppendError, Ledger, LoadError};
 use nexus_projections::{QueryError, ReadStore};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::keys::{StateKey, StateToken};
@@ -22,13 +24,16 @@ pub mod complete_consent;
 pub mod connect;
 pub mod expire_connections;
 pub mod keyring;
+pub mod list_connections;
 pub mod manage_providers;
 mod patience;
 pub mod read_token;
 pub mod recent;
 mod record_credential;
 pub mod refresh_connection;
+pub mod revoke_connection;
 pub mod token;
+pub mod waiters;
 
 pub use keyring::Keyring;
 
@@ -56,6 +61,10 @@ pub struct Parts {
     pub policy: Policy,
     /// Work that outlives the request that began it.
     pub tasks: TaskTracker,
+    /// Who waits for a connection to change.
+    pub waiters: waiters::Waiters,
+    /// Becomes true when the server stops: nobody waits any more.
+    pub stopping: watch::Receiver<bool>,
 }
 
 /// What is configured of the use cases.
@@ -73,6 +82,8 @@ pub struct Policy {
     pub upstream_timeout: Duration,
     /// Where users are sent back to when the application does not say.
     pub default_return_url: Option<url::Url>,
+    /// How a token's end is written.
+    pub expires_as: token::ExpiresAs,
     /// Which provider URLs may be plain HTTP.
     pub upstreams: crate::config::UpstreamRules,
 }
@@ -118,6 +129,13 @@ impl Application {
         let (reference, _) = self.state_key.verify(state)?;
         Some((self.state_key.token(state)?, reference))
     }
+}
+
+/// Whether a workspace's connection is the caller's: when it says for whom it calls, it must be the
+/// workspace.
+fn is_of_subject(workspace_id: &str, metadata: &Metadata) -> bool {
+    let subject = metadata.subject.as_deref();
+    subject.is_none_or(|subject| subject == workspace_id)
 }
 
 impl std::ops::Deref for Application {

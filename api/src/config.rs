@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::application::token::ExpiresAs;
 use crate::return_url::ReturnUrlPolicy;
 
 mod database;
@@ -40,6 +41,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// What becomes of `X-Nexus-Subject`, `X-Nexus-Agent` and `X-Nexus-Operation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubjectBinding {
+    /// They are ignored.
+    Off,
+    /// They are recorded; a subject that is sent must be the connection's workspace.
+    Optional,
+    /// The same, and a subject must be sent.
+    Required,
+}
+
 /// Settings that make sense. Made by [`Settings::validate`].
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -67,6 +79,14 @@ pub struct Config {
     pub require_api_key: bool,
     /// Whether the Gateway's open doors ask for a key, too.
     pub gateway_require_api_key: bool,
+    /// Whether `/v1/resolve` asks for a key.
+    pub resolve_require_api_key: bool,
+    /// How often the files of admin keys are read again.
+    pub api_key_reload_interval: Duration,
+    /// Whether callers say for whom they call.
+    pub subject_binding: SubjectBinding,
+    /// How a token's end is written.
+    pub token_expires_at: ExpiresAs,
     /// Which provider URLs may be plain http.
     pub upstreams: UpstreamRules,
     /// How long a consent may take.

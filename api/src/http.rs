@@ -9,5 +9,6 @@ pub mod fallback;
 pub mod headers;
 pub mod json;
 pub mod log;
+pub mod page;
 pub mod request_id;
 pub mod stack;

@@ -17,7 +17,7 @@ mod api_keys;
 mod file;
 mod state;
 
-pub use api_keys::{ApiKeys, KeyName};
+pub use api_keys::{ApiKeys, KeyChanges, KeyKind, KeyName};
 pub use file::FileProblem;
 pub use state::{StateKey, StateToken};
 
@@ -103,7 +103,7 @@ pub struct ServerKeys {
     pub state_key: StateKey,
     /// Ed25519 seed that signs checkpoints of the log.
     pub audit_seed: KeyMaterial,
-    /// The admin keys.
+    /// The admin and caller keys.
     pub api_keys: ApiKeys,
     data_dir: PathBuf,
     unsaved: Vec<Unsaved>,
@@ -137,7 +137,7 @@ impl ServerKeys {
             source.key(config.keys.encryption_key.as_ref(), ENCRYPTION_KEY_FILE)?;
         let state_key = StateKey::new(source.key(config.keys.state_key.as_ref(), STATE_KEY_FILE)?);
         let audit_seed = source.key(config.keys.audit_key.as_ref(), AUDIT_KEY_FILE)?;
-        let api_keys = ApiKeys::new(&source.api_keys()?, &state_key);
+        let api_keys = ApiKeys::new(&source.api_keys()?, &config.keys.caller_keys, &state_key);
         Ok(ServerKeys {
             kek: KeyEncryptionKey::from_bytes(*encryption_key.expose()),
             state_key,
@@ -163,6 +163,30 @@ impl ServerKeys {
         }
         Ok(written)
     }
+}
+
+/// The API keys as settings and files say now.
+///
+/// # Errors
+/// A file cannot be used.
+pub fn reload_api_keys(config: &Config, state_key: &StateKey) -> Result<ApiKeys, KeyError> {
+    let admin = given_api_keys(config)?;
+    Ok(ApiKeys::new(&admin, &config.keys.caller_keys, state_key))
+}
+
+/// The admin keys of the settings and of the files they name.
+fn given_api_keys(config: &Config) -> Result<Vec<Secret>, KeyError> {
+    let given = &config.keys;
+    let keys = given.api_keys.iter().map(|given| given.key.clone());
+    let mut keys: Vec<Secret> = keys.collect();
+    for (setting, path) in &given.api_key_files {
+        let from_file = read_api_keys(path).map_err(|error| KeyError::Setting {
+            setting,
+            source: Box::new(error),
+        })?;
+        keys.extend(from_file);
+    }
+    Ok(keys)
 }
 
 /// Finds or makes keys.
@@ -197,19 +221,7 @@ impl KeySource<'_> {
 
     /// The keys of the settings and of the files they name; when they name none, those of `api.key`.
     fn api_keys(&mut self) -> Result<Vec<Secret>, KeyError> {
-        let given = &self.config.keys;
-        let mut keys: Vec<Secret> = given
-            .api_keys
-            .iter()
-            .map(|given| given.key.clone())
-            .collect();
-        for (setting, path) in &given.api_key_files {
-            let from_file = read_api_keys(path).map_err(|error| KeyError::Setting {
-                setting,
-                source: Box::new(error),
-            })?;
-            keys.extend(from_file);
-        }
+        let keys = given_api_keys(self.config)?;
         if keys.is_empty() {
             self.own_api_keys()
         } else {

@@ -7,7 +7,6 @@ use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -21,14 +20,16 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::application::recent::Recent;
+use crate::application::waiters::Waiters;
 use crate::application::{Application, Keyring, Parts, Policy};
-use crate::config::{Config, DatabaseChoice};
+use crate::config::{Config, DatabaseChoice, SubjectBinding};
 use crate::http::doors::{Doors, broker, gateway};
 use crate::keys::ServerKeys;
 use crate::random::make_bytes;
 use crate::upstream::{Upstream, UpstreamConfig};
 use crate::workers::{
-    Comparisons, Rebuilds, Verifications, rebuild_and_record, sweep, upgrade_metadata,
+    Comparisons, Rebuilds, Verifications, rebuild_and_record, reload_keys, revoke_at_providers,
+    sweep, upgrade_metadata,
 };
 
 /// How long requests under way may take to end.
@@ -68,19 +69,28 @@ async fn run(
         listeners.gateway.local_addr()?,
         listeners.broker.local_addr()?,
     );
-    let application = application(config, keys, ledger, gateway_address)?;
     let (stopping, stopped) = watch::channel(false);
+    let application = application(config, keys, ledger, gateway_address, stopped.clone())?;
     let rebuilds = Rebuilds::new(stopped.clone());
     let doors = Doors {
         application: application.clone(),
-        keys: Arc::new(keys.api_keys.clone()),
+        keys: keys.api_keys.clone(),
         require_key: config.require_api_key,
+        subject_binding: config.subject_binding,
+        resolve_needs_key: config.resolve_require_api_key,
         rebuilds: rebuilds.clone(),
         comparisons: Comparisons::new(stopped.clone()),
         verifications: Verifications::default(),
     };
     let upgrade = tokio::spawn(rebuilds.upgrade(application.clone()));
+    let reloader = tokio::spawn(reload_keys(
+        application.clone(),
+        config.clone(),
+        keys.api_keys.clone(),
+    ));
+    let waker = tokio::spawn(application.clone().wake_waiters());
     let sweeper = tokio::spawn(sweep(application.clone(), stopped.clone()));
+    let revoker = tokio::spawn(revoke_at_providers(application.clone(), stopped.clone()));
     let gateway = tokio::spawn(serve_surface(
         listeners.gateway,
         gateway(
@@ -92,14 +102,22 @@ async fn run(
     ));
     let broker = tokio::spawn(serve_surface(
         listeners.broker,
-        broker(doors, &config.redirect_path),
+        broker(
+            Doors {
+                // Operators call for nobody.
+                subject_binding: SubjectBinding::Off,
+                ..doors
+            },
+            &config.redirect_path,
+        ),
         stopped,
     ));
     announce(config, &written, gateway_address, broker_address);
     stop.await;
     tracing::info!("stopping");
     stopping.send_replace(true);
-    let drained = async { tokio::join!(gateway, broker, sweeper, upgrade) };
+    let drained =
+        async { tokio::join!(gateway, broker, sweeper, upgrade, waker, reloader, revoker) };
     if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
         tracing::warn!("some requests did not end in time");
     }
@@ -204,6 +222,7 @@ fn application(
     keys: &ServerKeys,
     ledger: &Ledger,
     gateway: SocketAddr,
+    stopping: watch::Receiver<bool>,
 ) -> Result<Application> {
     Ok(Application::new(Parts {
         ledger: ledger.clone(),
@@ -223,9 +242,12 @@ fn application(
             refresh_skew: config.refresh_skew,
             upstream_timeout: config.upstream_timeout,
             default_return_url: config.default_return_url.clone(),
+            expires_as: config.token_expires_at,
             upstreams: config.upstreams.clone(),
         },
         tasks: TaskTracker::new(),
+        waiters: Waiters::default(),
+        stopping,
     }))
 }
 

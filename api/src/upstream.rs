@@ -14,6 +14,7 @@ mod error;
 mod http;
 mod id_token;
 mod profile;
+mod revoke;
 mod token;
 mod wire;
 
@@ -24,6 +25,7 @@ pub use error::UpstreamError;
 pub use http::{MAX_ANSWER_BYTES, SendError};
 pub use id_token::{IdTokenClaims, IdTokenError};
 pub use profile::{ClientAuthMethod, ForeignIssuer, ResolvedProvider};
+pub use revoke::RevocableToken;
 pub use token::TokenAnswer;
 
 /// What the client needs to know of the configuration.

@@ -2,6 +2,7 @@
 //! comparison with the log.
 
 mod comparisons;
+mod keys;
 mod newest;
 mod verification;
 
@@ -21,11 +22,14 @@ use crate::application::Application;
 use newest::{Newest, Status};
 
 pub use comparisons::{CompareStatus, Comparisons};
+pub use keys::reload_keys;
 pub use newest::AlreadyRunning;
 pub use verification::{VerificationRunning, VerificationStatus, Verifications};
 
 /// Between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// Between two tries to tell providers of what was revoked.
+const REVOKE_EVERY: Duration = Duration::from_secs(30);
 
 /// Records lapsed consents until told to stop.
 pub async fn sweep(application: Application, mut stopping: watch::Receiver<bool>) {
@@ -34,6 +38,16 @@ pub async fn sweep(application: Application, mut stopping: watch::Receiver<bool>
             tracing::warn!(%error, "lapsed consents could not be recorded");
         }
         drop(tokio::time::timeout(SWEEP_EVERY, stopping.changed()).await);
+    }
+}
+
+/// Tells providers to revoke tokens, those that could not be told before, until told to stop.
+pub async fn revoke_at_providers(application: Application, mut stopping: watch::Receiver<bool>) {
+    while !*stopping.borrow_and_update() {
+        if let Err(error) = application.retry_provider_revocations().await {
+            tracing::warn!(%error, "providers could not be told of revoked connections");
+        }
+        drop(tokio::time::timeout(REVOKE_EVERY, stopping.changed()).await);
     }
 }
 
@@ -198,9 +212,14 @@ fn micros(duration: Duration) -> u64 {
 /// Who rebuilds after an upgrade.
 #[must_use]
 pub fn upgrade_metadata() -> Metadata {
+    own_metadata("upgrade_read_model")
+}
+
+/// What the program does of its own accord.
+fn own_metadata(operation: &str) -> Metadata {
     Metadata {
         actor: Some("system".to_owned()),
-        operation: Some("upgrade_read_model".to_owned()),
+        operation: Some(operation.to_owned()),
         ..Metadata::default()
     }
 }
@@ -232,7 +251,13 @@ pub async fn rebuild_and_record(
         events: rebuilt.events,
         longest_pause_us: Some(micros(rebuilt.longest_pause)),
     };
-    let new = NewEvent::of(&event).map_err(|error| error.to_string())?;
+    record(ledger, &event, metadata).await?;
+    Ok(rebuilt)
+}
+
+/// Records what was done to the vault.
+async fn record(ledger: &Ledger, event: &VaultEvent, metadata: Metadata) -> Result<(), String> {
+    let new = NewEvent::of(event).map_err(|error| error.to_string())?;
     let append = Append {
         metadata: metadata.to_json(),
         columns: IndexColumns {
@@ -241,9 +266,6 @@ pub async fn rebuild_and_record(
         },
         ..Append::new(vault_stream(ledger.node_id()), Expected::Any, vec![new])
     };
-    ledger
-        .append(append)
-        .await
-        .map_err(|error| error.to_string())?;
-    Ok(rebuilt)
+    let appended = ledger.append(append).await;
+    appended.map(drop).map_err(|error| error.to_string())
 }

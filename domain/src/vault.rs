@@ -31,10 +31,18 @@ pub enum VaultEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         longest_pause_us: Option<u64>,
     },
+    /// Admin keys came into force or went out of it while the server ran.
+    #[serde(rename = "vault.api_keys_changed")]
+    ApiKeysChanged {
+        /// The names of those that are new.
+        added: Vec<String>,
+        /// The names of those that open nothing any more.
+        removed: Vec<String>,
+    },
 }
 
 /// The stored names.
-pub const EVENT_TYPES: &[&str] = &["vault.projection_rebuilt"];
+pub const EVENT_TYPES: &[&str] = &["vault.projection_rebuilt", "vault.api_keys_changed"];
 
 impl VaultEvent {
     /// The name it is stored under; frozen.
@@ -42,6 +50,7 @@ impl VaultEvent {
     pub const fn stored_name(&self) -> &'static str {
         match self {
             Self::ProjectionRebuilt { .. } => "vault.projection_rebuilt",
+            Self::ApiKeysChanged { .. } => "vault.api_keys_changed",
         }
     }
 }

@@ -126,6 +126,16 @@ impl Ledger {
             .any(|sealed| digests.contains(&sealed.digest)))
     }
 
+    /// The first event of a stream, if it has any.
+    ///
+    /// # Errors
+    /// [`LoadError`]
+    pub async fn first_event<A: Decider>(&self, id: &str) -> Result<Option<A::Event>, LoadError> {
+        let store = PersistedEventStore::<Repository, A>::new_event_store(self.repository());
+        let events = loaded::<A, _>(id, store.load_events(id)).await?;
+        Ok(events.into_iter().next().map(|event| event.payload))
+    }
+
     /// Decides a command on the newest state and appends the events, deciding anew when the
     /// stream or a guard-free neighbour moved meanwhile. No events is a success.
     ///

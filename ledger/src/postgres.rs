@@ -44,16 +44,16 @@ use failure::describe;
 /// rebuilt read model. The letters `nexuslog`.
 pub const HEAD_LOCK: i64 = i64::from_be_bytes(*b"nexuslog");
 
-/// How long a connection may take.
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// How long a connection may take: whoever waits for it is to know within a second that the database is away.
+const CONNECT_WITHIN: Duration = Duration::from_millis(800);
 /// How long the first connection may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// Between two tries of it.
 const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// How long a reader waits for a connection of the pool.
 const POOL_WAIT: Duration = Duration::from_secs(5);
-/// How long a load waits for a connection: the loaders' driver tries again all that time when the server refuses,
-/// and whoever waits for it is to know within a second that the database is away.
+/// How long a load waits for a connection, for the same reason: the loaders' driver tries again all that time when the
+/// server refuses.
 const LOAD_WAIT: Duration = Duration::from_millis(800);
 /// Connections for reads.
 const READERS: usize = 8;

@@ -19,7 +19,7 @@ const MAX_MEMBERS: usize = 1_024;
 /// The most payload and blob bytes of one batch; a batch has at least one member whatever its size.
 const MAX_BYTES: usize = 8 << 20;
 /// How long a lost answer is looked for before its callers are told that it is unknown.
-const RESOLVE_FOR: Duration = Duration::from_millis(900);
+const RESOLVE_FOR: Duration = Duration::from_millis(800);
 /// Between two looks.
 const RESOLVE_EVERY: Duration = Duration::from_millis(50);
 

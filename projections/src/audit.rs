@@ -8,7 +8,7 @@ use nexus_ledger::RecordedEvent;
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
 
-use crate::log;
+use crate::log::{self, Selection};
 use crate::store::{QueryError, ReadStore};
 
 /// What auditors ask for.
@@ -16,8 +16,12 @@ use crate::store::{QueryError, ReadStore};
 pub struct AuditQuery {
     /// Only events of this stored name, or of the names that this older name stands for.
     pub event_type: Option<String>,
+    /// Only events of the connection of this reference.
+    pub connection: Option<String>,
     /// Only events recorded at this time or later.
     pub since: Option<Timestamp>,
+    /// Only events before this position.
+    pub before: Option<u64>,
     /// At most so many.
     pub limit: usize,
 }
@@ -141,19 +145,23 @@ impl ReadStore {
             None => 1,
             Some(since) => log::first_since(self.backend(), since).await?,
         };
-        let types = query.event_type.as_deref().map(event_types);
+        // One query per name, so that each can use the index its name allows.
+        let names = match query.event_type.as_deref().map(event_types) {
+            None => vec![None],
+            Some(names) => names.into_iter().map(Some).collect(),
+        };
         let mut events = Vec::new();
-        match types {
-            None => events = self.newest(from, None, query.limit).await?,
-            // One query per name, so that each can use the partial index its name allows.
-            Some(types) => {
-                for name in types {
-                    events.extend(self.newest(from, Some(name), query.limit).await?);
-                }
-                events.sort_by_key(|event| std::cmp::Reverse(event.position));
-                events.truncate(query.limit);
-            }
+        for name in names {
+            let selection = Selection {
+                event_type: name,
+                connection: query.connection.clone(),
+                from,
+                before: query.before,
+            };
+            events.extend(log::newest(self.backend(), selection, query.limit).await?);
         }
+        events.sort_by_key(|event| std::cmp::Reverse(event.position));
+        events.truncate(query.limit);
         Ok(events.iter().map(AuditEntry::of).collect())
     }
 
@@ -162,16 +170,7 @@ impl ReadStore {
     /// # Errors
     /// [`QueryError`] when it does not.
     pub async fn ping(&self) -> Result<(), QueryError> {
-        Ok(log::bounds(self.backend()).await.map(drop)?)
-    }
-
-    async fn newest(
-        &self,
-        from: u64,
-        event_type: Option<String>,
-        limit: usize,
-    ) -> Result<Vec<RecordedEvent>, QueryError> {
-        Ok(log::newest(self.backend(), from, event_type, limit).await?)
+        Ok(log::ping(self.backend()).await?)
     }
 }
 

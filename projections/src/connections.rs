@@ -17,6 +17,9 @@ use crate::table::{Column, Value, Values};
 /// The longest wait after failed refreshes.
 const MAX_BACKOFF: Duration = Duration::from_mins(1);
 
+/// How long a token is kept that is to be revoked at its provider.
+const REVOKE_FOR: Duration = Duration::from_hours(24);
+
 /// A connection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConnectionRow {
@@ -42,11 +45,21 @@ pub struct ConnectionRow {
     pub id: Option<SealedField>,
     /// The newest credential, sealed.
     pub credential: Option<SealedField>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// Until when a token that is still to be revoked at the provider is kept.
+    pub revoking_until: Option<Timestamp>,
+    /// That token, sealed.
+    pub revocation: Option<SealedField>,
 }
 
 /// How a connection stands: all that a poll tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
+    /// The newest sequence of its stream.
+    pub sequence: u64,
+    /// The user.
+    pub workspace_id: String,
     /// Where it stands in the log.
     pub status: Status,
     /// Why it failed, needs attention or was revoked.
@@ -73,6 +86,8 @@ impl Standing {
     #[must_use]
     pub fn of(row: &ConnectionRow) -> Self {
         Self {
+            sequence: row.sequence,
+            workspace_id: row.state.workspace_id.clone(),
             status: row.state.status,
             reason: row.state.reason.clone(),
             provider_name: row.state.provider_name.clone(),
@@ -121,8 +136,14 @@ impl Projection for Connections {
         Column::text("credential_sealed").spare(),
         Column::integer("credential_position").spare(),
         Column::bytes("credential_blob").spare(),
+        Column::integer("revoked_at").spare(),
+        Column::integer("revoking_until").spare(),
+        Column::text("revocation_sealed").spare(),
+        Column::integer("revocation_position").spare(),
+        Column::bytes("revocation_blob").spare(),
     ];
-    const INDEXES: &'static [&'static str] = &["workspace_id, provider_id", "due_at"];
+    const INDEXES: &'static [&'static str] =
+        &["workspace_id, provider_id", "due_at", "revoking_until"];
     type Row = ConnectionRow;
 
     fn position(row: &Self::Row) -> u64 {
@@ -149,7 +170,7 @@ impl Projection for Connections {
     }
 
     fn to_values(row: &ConnectionRow) -> Vec<Value> {
-        vec![
+        let mut values = vec![
             row.reference.clone().into(),
             signed(row.sequence).into(),
             signed(row.position).into(),
@@ -163,22 +184,13 @@ impl Projection for Connections {
             row.exchange_deadline.map(Timestamp::as_micros).into(),
             row.claim_deadline.map(Timestamp::as_micros).into(),
             row.retry_at.map(Timestamp::as_micros).into(),
-            row.id.as_ref().map(|field| encode(&field.sealed)).into(),
-            row.id.as_ref().map(|field| signed(field.position)).into(),
-            row.id.as_ref().and_then(|field| field.blob.clone()).into(),
-            row.credential
-                .as_ref()
-                .map(|field| encode(&field.sealed))
-                .into(),
-            row.credential
-                .as_ref()
-                .map(|field| signed(field.position))
-                .into(),
-            row.credential
-                .as_ref()
-                .and_then(|field| field.blob.clone())
-                .into(),
-        ]
+        ];
+        push_sealed(&mut values, row.id.as_ref());
+        push_sealed(&mut values, row.credential.as_ref());
+        values.push(row.revoked_at.map(Timestamp::as_micros).into());
+        values.push(row.revoking_until.map(Timestamp::as_micros).into());
+        push_sealed(&mut values, row.revocation.as_ref());
+        values
     }
 
     fn from_values(values: Vec<Value>) -> Result<ConnectionRow, FoldError> {
@@ -202,15 +214,20 @@ impl Projection for Connections {
             retry_at: values.integer()?.map(Timestamp::from_micros),
             id: sealed_field(&mut values)?,
             credential: sealed_field(&mut values)?,
+            revoked_at: values.integer()?.map(Timestamp::from_micros),
+            revoking_until: values.integer()?.map(Timestamp::from_micros),
+            revocation: sealed_field(&mut values)?,
         })
     }
 
     fn superseded_blob(old: &ConnectionRow, new: Option<&ConnectionRow>) -> Option<u64> {
-        let old = old.credential.as_ref()?.position;
-        let kept = new
-            .and_then(|row| row.credential.as_ref())
-            .is_some_and(|field| field.position == old);
-        (!kept).then_some(old)
+        let kept = |field: fn(&ConnectionRow) -> Option<&SealedField>| {
+            let position = field(old)?.position;
+            let still = new.and_then(field).map(|field| field.position);
+            (still != Some(position)).then_some(position)
+        };
+        // No event ends both.
+        kept(|row| row.credential.as_ref()).or_else(|| kept(|row| row.revocation.as_ref()))
     }
 }
 
@@ -228,6 +245,9 @@ impl ConnectionRow {
             retry_at: None,
             id: None,
             credential: None,
+            revoked_at: None,
+            revoking_until: None,
+            revocation: None,
         }
     }
 
@@ -276,8 +296,21 @@ impl ConnectionRow {
             | ConnectionEvent::Refreshed { .. }
             | ConnectionEvent::AttentionRequired { .. }
             | ConnectionEvent::Revoked { .. }
+            | ConnectionEvent::ProviderRevocationEnded { .. }
             | ConnectionEvent::Deleted { .. } => {}
         }
+        if matches!(event, ConnectionEvent::Revoked { .. }) {
+            self.revoked_at = Some(recorded_at);
+        }
+        self.revoking_until = match event {
+            ConnectionEvent::Revoked {
+                provider_revocation: Some(_),
+                ..
+            } => Some(recorded_at.plus(REVOKE_FOR)),
+            _ => self
+                .revoking_until
+                .filter(|_| self.state.provider_revocation.is_some()),
+        };
         if self
             .state
             .pending
@@ -308,10 +341,20 @@ impl ConnectionRow {
             ConnectionEvent::Activated { credential, .. }
             | ConnectionEvent::CredentialCaptured { credential, .. }
             | ConnectionEvent::Refreshed { credential, .. } => self.credential = field(credential),
-            ConnectionEvent::Revoked { .. } | ConnectionEvent::Deleted { .. } => {
+            ConnectionEvent::Revoked {
+                provider_revocation,
+                ..
+            } => {
                 self.id = None;
                 self.credential = None;
+                self.revocation = provider_revocation.as_ref().and_then(field);
             }
+            ConnectionEvent::Deleted { .. } => {
+                self.id = None;
+                self.credential = None;
+                self.revocation = None;
+            }
+            ConnectionEvent::ProviderRevocationEnded { .. } => self.revocation = None,
             ConnectionEvent::ConsentReturned { .. }
             | ConnectionEvent::Failed { .. }
             | ConnectionEvent::Expired { .. }
@@ -331,6 +374,13 @@ impl ConnectionRow {
 /// Doubles with each failure in a row, from one second.
 fn backoff(failures: u32) -> Duration {
     Duration::from_secs(1 << failures.saturating_sub(1).min(6)).min(MAX_BACKOFF)
+}
+
+/// The three values of a sealed field.
+fn push_sealed(values: &mut Vec<Value>, field: Option<&SealedField>) {
+    values.push(field.map(|field| encode(&field.sealed)).into());
+    values.push(field.map(|field| signed(field.position)).into());
+    values.push(field.and_then(|field| field.blob.clone()).into());
 }
 
 pub(crate) fn sealed_field(values: &mut Values) -> Result<Option<SealedField>, FoldError> {

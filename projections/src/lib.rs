@@ -30,4 +30,5 @@ pub use connections::{ConnectionRow, Standing};
 pub use inline::ReadModels;
 pub use projection::{FoldError, Projection};
 pub use providers::ProviderRow;
-pub use store::{QueryError, ReadStore};
+pub use standings::MovedConnections;
+pub use store::{PageEnd, QueryError, ReadStore};

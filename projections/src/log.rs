@@ -6,10 +6,12 @@ use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
 use nexus_ledger::postgres::DedicatedClient;
 use nexus_ledger::{Backend, ReadError, RecordedEvent, postgres, sqlite};
-use rusqlite::params;
-use tokio_postgres::types::{ToSql, Type};
+use rusqlite::{params, params_from_iter};
+use tokio_postgres::types::Type;
 
 use crate::connections::signed;
+use crate::postgres::parameter;
+use crate::table::{Dialect, Value};
 
 /// A stretch of the log, as one read model's fold needs it.
 #[derive(Debug, Default)]
@@ -170,7 +172,7 @@ pub(crate) fn postgres_event(
 pub(crate) struct Moved {
     /// The newest position, 0 for an empty log.
     pub(crate) head: u64,
-    /// The streams' ids; one that moved twice may come twice.
+    /// The streams' ids, one more than the limit standing for any number; one that moved twice may come twice.
     pub(crate) streams: Vec<String>,
 }
 
@@ -193,6 +195,27 @@ fn moved_sql(index: &str, stream_type: &str, limit: usize) -> String {
             AND aggregate_type || '' = '{stream_type}' ORDER BY position LIMIT {limit}) moved",
         limit = limit + 1,
     )
+}
+
+/// Which streams of a type moved after a position.
+pub(crate) async fn moved(
+    backend: &Backend,
+    stream_type: &'static str,
+    after: u64,
+    limit: usize,
+) -> Result<Moved, ReadError> {
+    match backend {
+        Backend::Sqlite(database) => {
+            database
+                .read(move |connection| sqlite_moved(connection, stream_type, after, limit))
+                .await
+        }
+        Backend::Postgres(database) => {
+            let client = database.client().await?;
+            let moved = postgres_moved(&client, stream_type, after, limit).await;
+            moved.map_err(unavailable)
+        }
+    }
 }
 
 pub(crate) fn sqlite_moved(
@@ -224,36 +247,76 @@ pub(crate) async fn postgres_moved(
     ))
 }
 
-/// The newest events from position `from` on, newest first: at most `limit`, of one stored name if given.
+/// Which events an auditor asks for.
+pub(crate) struct Selection {
+    /// Of this stored name.
+    pub(crate) event_type: Option<String>,
+    /// Of the connection of this reference.
+    pub(crate) connection: Option<String>,
+    /// From this position on.
+    pub(crate) from: u64,
+    /// Up to the one before this position.
+    pub(crate) before: Option<u64>,
+}
+
+/// The one stored name that the index on names leaves out: most events have it, so the newest of them are near the end of the log.
+const COMMON: &str = "credential.retrieved";
+
+impl Selection {
+    /// What follows `FROM events`, and what it is compared with. Parameters are named as SQLite names them.
+    fn newest(&self, dialect: Dialect, limit: usize) -> (String, Vec<Value>) {
+        let before = self.before.map_or(i64::MAX, signed);
+        let mut parameters = vec![
+            signed(self.from).into(),
+            before.into(),
+            signed(limit as u64).into(),
+        ];
+        let mut conditions = vec!["position >= ?1 AND position < ?2".to_owned()];
+        let mut of = |column: &str, value: &str| {
+            parameters.push(Value::Text(Some(value.to_owned())));
+            conditions.push(format!("{column} = ?{}", parameters.len()));
+        };
+        let mut index = "";
+        if let Some(name) = &self.event_type {
+            of("event_type", name);
+        }
+        if let Some(connection) = &self.connection {
+            of("connection", connection);
+            index = "INDEXED BY events_by_connection";
+        } else if self.event_type.as_ref().is_some_and(|name| name != COMMON) {
+            // The index's own condition, so that the planner sees that it holds every such event.
+            conditions.push(format!("event_type <> '{COMMON}'"));
+            index = "INDEXED BY events_by_type";
+        }
+        let index = if dialect == Dialect::Sqlite {
+            index
+        } else {
+            ""
+        };
+        let conditions = conditions.join(" AND ");
+        let condition = format!("{index} WHERE {conditions} ORDER BY position DESC LIMIT ?3");
+        (condition, parameters)
+    }
+}
+
+/// The newest events of a selection, newest first: at most `limit`.
 pub(crate) async fn newest(
     backend: &Backend,
-    from: u64,
-    event_type: Option<String>,
+    selection: Selection,
     limit: usize,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
-    let (from, limit) = (signed(from), signed(limit as u64));
     match backend {
         Backend::Sqlite(database) => {
+            let (condition, parameters) = selection.newest(Dialect::Sqlite, limit);
             let read = move |connection: &rusqlite::Connection| {
-                let condition = newest_of(event_type.as_deref(), "INDEXED BY events_by_type");
-                // With a dollar they would be numbered in the order in which they occur.
-                let condition = condition.replace('$', "?");
-                match &event_type {
-                    None => sqlite::select_events(connection, &condition, params![from, limit]),
-                    Some(name) => {
-                        sqlite::select_events(connection, &condition, params![from, limit, name])
-                    }
-                }
+                sqlite::select_events(connection, &condition, params_from_iter(parameters))
             };
             database.read(read).await
         }
         Backend::Postgres(database) => {
-            let condition = newest_of(event_type.as_deref(), "");
-            let mut parameters: Vec<(&(dyn ToSql + Sync), _)> =
-                vec![(&from, Type::INT8), (&limit, Type::INT8)];
-            if let Some(name) = &event_type {
-                parameters.push((name, Type::TEXT));
-            }
+            let (condition, parameters) = selection.newest(Dialect::Postgres, limit);
+            let condition = condition.replace('?', "$");
+            let parameters: Vec<_> = parameters.iter().map(parameter).collect();
             let client = database.client().await?;
             postgres::select_events(&client, &condition, &parameters)
                 .await
@@ -262,48 +325,22 @@ pub(crate) async fn newest(
     }
 }
 
-/// The one stored name that the index on names leaves out: most events have it, so the newest of them are near the end of the log.
-const COMMON: &str = "credential.retrieved";
-
-/// What follows `FROM events`: from position `$1` on, at most `$2`, of the stored name `$3` if there is one.
-fn newest_of(event_type: Option<&str>, index: &str) -> String {
-    let (index, of_type) = match event_type {
-        None => ("", String::new()),
-        Some(COMMON) => ("", "event_type = $3 AND".to_owned()),
-        // The index's own condition, so that the planner sees that it holds every such event.
-        Some(_) => (
-            index,
-            format!("event_type = $3 AND event_type <> '{COMMON}' AND"),
-        ),
-    };
-    format!("{index} WHERE {of_type} position >= $1 ORDER BY position DESC LIMIT $2")
-}
-
-/// The first and the newest position; `None` for an empty log.
-pub(crate) async fn bounds(backend: &Backend) -> Result<Option<(u64, u64)>, ReadError> {
-    let sql = "SELECT min(position), max(position) FROM events";
-    let bounds: (Option<i64>, Option<i64>) = match backend {
+/// Whether the database answers a question about the log.
+pub(crate) async fn ping(backend: &Backend) -> Result<(), ReadError> {
+    let sql = "SELECT max(position) FROM events";
+    match backend {
         Backend::Sqlite(database) => {
-            database
-                .read(move |connection| {
-                    connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
-                })
-                .await?
+            let read = |connection: &rusqlite::Connection| {
+                connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0))
+            };
+            database.read(read).await.map(drop)
         }
         Backend::Postgres(database) => {
-            let row = database
-                .client()
-                .await?
-                .query_typed_one(sql, &[])
-                .await
-                .map_err(unavailable)?;
-            (row.get(0), row.get(1))
+            let client = database.client().await?;
+            let answered = client.query_typed_one(sql, &[]).await;
+            answered.map(drop).map_err(unavailable)
         }
-    };
-    Ok(bounds
-        .0
-        .zip(bounds.1)
-        .map(|(first, last)| (first.cast_unsigned(), last.cast_unsigned())))
+    }
 }
 
 /// The first position recorded at `since` or later, or the one after the newest: recorded times
@@ -311,7 +348,7 @@ pub(crate) async fn bounds(backend: &Backend) -> Result<Option<(u64, u64)>, Read
 pub(crate) async fn first_since(backend: &Backend, since: Timestamp) -> Result<u64, ReadError> {
     // A position that is missing counts as earlier.
     const FIRST_SINCE: &str = "WITH RECURSIVE halved(low, high) AS (
-            SELECT coalesce(min(position), 1), coalesce(max(position), 0) + 1 FROM events
+            SELECT coalesce((SELECT min(position) FROM events), 1), coalesce((SELECT max(position) FROM events), 0) + 1
             UNION ALL
             SELECT CASE WHEN e.recorded_at >= $1 THEN low ELSE low + (high - low) / 2 + 1 END,
                    CASE WHEN e.recorded_at >= $1 THEN low + (high - low) / 2 ELSE high END

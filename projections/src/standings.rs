@@ -14,7 +14,7 @@ use quick_cache::unsync::Cache;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::connections::{Connections, Standing};
-use crate::log::Moved;
+use crate::log::{self, Moved};
 use crate::lookup::{Reader, WAITING, crowd};
 use crate::projection::Projection;
 use crate::store::QueryError;
@@ -71,6 +71,32 @@ impl Standings {
     }
 }
 
+/// Which connections moved since some position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MovedConnections {
+    /// The newest position that was looked at.
+    pub head: u64,
+    /// Their references; `None` when they are too many to tell.
+    pub references: Option<Vec<ConnectionReference>>,
+}
+
+impl MovedConnections {
+    /// Those that moved after a position.
+    pub(crate) async fn after(backend: &Backend, after: u64) -> Result<Self, QueryError> {
+        let moved = log::moved(backend, Connections::STREAM, after, MOVED).await?;
+        Ok(Self::of(&moved))
+    }
+
+    fn of(moved: &Moved) -> Self {
+        let parse = |stream: &String| ConnectionReference::parse(stream).ok();
+        let references = || moved.streams.iter().filter_map(parse).collect();
+        Self {
+            head: moved.head,
+            references: (moved.streams.len() <= MOVED).then(references),
+        }
+    }
+}
+
 struct Keeper {
     reader: Reader,
     kept: Cache<ConnectionReference, Arc<Standing>>,
@@ -86,8 +112,8 @@ impl Keeper {
         asked: BTreeSet<ConnectionReference>,
     ) -> Result<BTreeMap<ConnectionReference, Arc<Standing>>, QueryError> {
         let moved = self.reader.moved(Connections::STREAM, self.holds_at, MOVED);
-        let moved = moved.await?;
-        self.forget(&moved);
+        let moved = MovedConnections::of(&moved.await?);
+        self.forget(moved);
         let missing = asked.iter().filter(|known| !self.kept.contains_key(*known));
         let keys: BTreeSet<String> = missing.map(ToString::to_string).collect();
         let mut fresh = BTreeMap::new();
@@ -105,15 +131,15 @@ impl Keeper {
         Ok(fresh)
     }
 
-    fn forget(&mut self, moved: &Moved) {
-        // A log that is shorter than it was is another log.
-        if moved.streams.len() > MOVED || moved.head < self.holds_at {
-            self.kept.clear();
-        }
-        for stream in &moved.streams {
-            if let Ok(reference) = ConnectionReference::parse(stream) {
-                self.kept.remove(&reference);
+    fn forget(&mut self, moved: MovedConnections) {
+        match moved.references {
+            // A log that is shorter than it was is another log.
+            Some(references) if moved.head >= self.holds_at => {
+                for reference in references {
+                    self.kept.remove(&reference);
+                }
             }
+            _ => self.kept.clear(),
         }
         self.holds_at = moved.head;
     }

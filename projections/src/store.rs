@@ -13,7 +13,7 @@ use crate::postgres::{self, Generations, SelectError, Selected};
 use crate::projection::Projection;
 use crate::providers::{ProviderRow, Providers};
 use crate::sqlite;
-use crate::standings::Standings;
+use crate::standings::{MovedConnections, Standings};
 use crate::table::Value;
 
 /// Why a query has no answer.
@@ -53,6 +53,15 @@ impl QueryError {
             SelectError::Fold(_) => Self::Undecodable(P::NAME),
         }
     }
+}
+
+/// The connection that a page ended with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageEnd {
+    /// When it was first requested.
+    pub created_at: Timestamp,
+    /// Its reference.
+    pub reference: String,
 }
 
 /// Reads the read models; clones share it.
@@ -98,6 +107,82 @@ impl ReadStore {
         reference: ConnectionReference,
     ) -> Result<Option<Arc<Standing>>, QueryError> {
         self.standings.get(reference).await
+    }
+
+    /// A workspace's connections that were ever more than pending and are not erased, the newest first:
+    /// at most `limit`, after the one a page ended with.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn connections_of(
+        &self,
+        workspace_id: &str,
+        after: Option<&PageEnd>,
+        limit: u32,
+    ) -> Result<Vec<ConnectionRow>, QueryError> {
+        let first = PageEnd {
+            created_at: Timestamp::from_micros(i64::MAX),
+            reference: String::new(),
+        };
+        let after = after.unwrap_or(&first);
+        let condition = Condition::new(
+            "workspace_id = ? AND status NOT IN ('pending', 'deleted') \
+             AND (created_at < ? OR (created_at = ? AND reference > ?)) \
+             ORDER BY created_at DESC, reference LIMIT ?",
+            vec![
+                workspace_id.to_owned().into(),
+                after.created_at.as_micros().into(),
+                after.created_at.as_micros().into(),
+                after.reference.clone().into(),
+                i64::from(limit).into(),
+            ],
+        );
+        self.selections.select::<Connections>(condition).await
+    }
+
+    /// The newest active connection of a workspace at a provider.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn newest_active(
+        &self,
+        workspace_id: &str,
+        provider_id: &str,
+    ) -> Result<Option<ConnectionRow>, QueryError> {
+        let condition = Condition::new(
+            "workspace_id = ? AND provider_id = ? AND status = 'active' \
+             ORDER BY created_at DESC, reference LIMIT ?",
+            vec![
+                workspace_id.to_owned().into(),
+                provider_id.to_owned().into(),
+                1.into(),
+            ],
+        );
+        let found = self.selections.select::<Connections>(condition).await?;
+        Ok(found.into_iter().next())
+    }
+
+    /// Revoked connections whose provider is still to be told, the earliest first.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn connections_to_revoke(
+        &self,
+        limit: u32,
+    ) -> Result<Vec<ConnectionRow>, QueryError> {
+        let condition = Condition::new(
+            "revoking_until >= ? ORDER BY revoking_until LIMIT ?",
+            vec![i64::MIN.into(), i64::from(limit).into()],
+        );
+        self.selections.select::<Connections>(condition).await
+    }
+
+    /// Which connections moved after a position.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn moved_connections(&self, after: u64) -> Result<MovedConnections, QueryError> {
+        MovedConnections::after(&self.backend, after).await
     }
 
     /// Connections whose pending consent is due to be looked at, the earliest first.

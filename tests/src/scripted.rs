@@ -51,6 +51,25 @@ struct State {
     grants: Grants,
     secrets: Vec<String>,
     urls: Vec<String>,
+    revocation_script: VecDeque<(u16, String)>,
+    revocations: Vec<RevocationCall>,
+}
+
+/// A call of the revocation endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevocationCall {
+    /// The `Authorization` header, if there was one.
+    pub authorization: Option<String>,
+    /// The form, decoded.
+    pub form: Vec<(String, String)>,
+}
+
+impl RevocationCall {
+    /// A field of the form.
+    pub fn form(&self, name: &str) -> Option<&str> {
+        let field = self.form.iter().find(|(key, _)| key == name);
+        field.map(|(_, value)| value.as_str())
+    }
 }
 
 impl ScriptedProvider {
@@ -130,6 +149,17 @@ impl ScriptedProvider {
         calls
     }
 
+    /// How to answer the next call of the revocation endpoint that has no answer yet: an OAuth error.
+    pub fn refuse_next_revocation(&self, status: u16, error: &str) {
+        let refusal = (status, error.to_owned());
+        self.state().revocation_script.push_back(refusal);
+    }
+
+    /// Every call of the revocation endpoint so far, in order.
+    pub fn revocations(&self) -> Vec<RevocationCall> {
+        self.state().revocations.clone()
+    }
+
     /// Every code and token it gave out, none of which may be found anywhere.
     pub fn secrets(&self) -> Vec<String> {
         self.state().secrets.clone()
@@ -175,6 +205,7 @@ impl Shared {
             "/.well-known/openid-configuration" => self.discovery(),
             "/jwks" => HttpReply::json(200, &json!({"keys": [self.key.public_jwk()]})),
             "/authorize" => self.authorize(request),
+            "/revoke" => self.revoke(request),
             _ => HttpReply::json(404, &json!({"error": "not_found"})),
         }
     }
@@ -192,12 +223,27 @@ impl Shared {
                 "authorization_endpoint": format!("{}/authorize", self.issuer),
                 "token_endpoint": format!("{}/token", self.issuer),
                 "jwks_uri": format!("{}/jwks", self.issuer),
+                "revocation_endpoint": format!("{}/revoke", self.issuer),
                 "response_types_supported": ["code"],
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": ["ES256", "RS256"],
                 "code_challenge_methods_supported": ["S256"],
             }),
         )
+    }
+
+    /// RFC 7009: whatever the token, the answer is 200, unless the test says otherwise.
+    fn revoke(&self, request: &HttpRequest) -> HttpReply {
+        let mut state = self.state.lock().unwrap();
+        let form = url::form_urlencoded::parse(request.body.as_bytes());
+        state.revocations.push(RevocationCall {
+            authorization: request.header("authorization").map(str::to_owned),
+            form: form.into_owned().collect(),
+        });
+        match state.revocation_script.pop_front() {
+            Some((status, error)) => HttpReply::json(status, &json!({"error": error})),
+            None => HttpReply::new(200, "text/plain", String::new()),
+        }
     }
 
     fn authorize(&self, request: &HttpRequest) -> HttpReply {

@@ -7,6 +7,8 @@ on_both_databases! {
     the_trail_tells_who_did_what_newest_first,
     filters_narrow_the_trail,
     older_names_of_events_are_understood,
+    one_connections_trail_is_found_by_its_id_and_by_its_reference,
+    the_trail_goes_on_from_page_to_page,
     a_filter_that_is_none_is_refused,
     the_trail_needs_a_key,
     a_rebuilt_projection_is_as_it_was_and_the_trail_says_so,
@@ -38,6 +40,53 @@ fn types(entries: &[Value]) -> Vec<&str> {
         .iter()
         .map(|entry| entry["event_type"].as_str().expect("text"))
         .collect()
+}
+
+async fn one_connections_trail_is_found_by_its_id_and_by_its_reference(database: Database) {
+    let (nexus, connected) = lived(database).await;
+    nexus.request("google").await;
+    let own = filtered(&nexus, "").await[1..8].to_vec();
+    for name in [connected.id.clone(), connected.reference()] {
+        let query = format!("connection_id={name}");
+        assert_eq!(filtered(&nexus, &query).await, own);
+        let reads = format!("{query}&event_type=credential.retrieved");
+        assert_eq!(
+            types(&filtered(&nexus, &reads).await),
+            ["credential.retrieved"; 2]
+        );
+        let refreshes = format!("{query}&event_type=connection.refreshed&limit=5");
+        assert_eq!(
+            types(&filtered(&nexus, &refreshes).await),
+            ["connection.refreshed"]
+        );
+    }
+    for nobody in ["x", "0b6cf3f2-6f0f-4c3b-9a55-2f5d8d4a8b90"] {
+        let query = format!("connection_id={nobody}");
+        assert!(filtered(&nexus, &query).await.is_empty());
+    }
+}
+
+async fn the_trail_goes_on_from_page_to_page(database: Database) {
+    let (nexus, _connected) = lived(database).await;
+    for filter in [
+        "",
+        "&event_type=connection.created",
+        "&event_type=credential.retrieved",
+    ] {
+        let whole = filtered(&nexus, &format!("limit=1000{filter}")).await;
+        let mut found = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let path = format!("/audit?limit=1{filter}&cursor={cursor}");
+            let page = nexus.broker().get(&path).await;
+            found.extend(page.expect(200).as_array().expect("an array").clone());
+            match page.header("x-next-cursor") {
+                Some(next) => next.clone_into(&mut cursor),
+                None => break,
+            }
+        }
+        assert_eq!(found, whole, "{filter}");
+    }
 }
 
 async fn the_trail_tells_who_did_what_newest_first(database: Database) {

@@ -80,7 +80,7 @@ async fn well_again(nexus: &TestNexus, captured: &str) {
 
 /// The answer to the commit of a consent's outcome is lost for longer than the writer looks for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consent_whose_commit_was_not_answered_is_a_success_all_the_same() {
+async fn a_consent_whose_commit_was_not_answered_is_recorded_once() {
     let database = TestDatabase::create(Database::Postgres);
     let proxy = LossyProxy::start(database.url().expect("PostgreSQL")).await;
     let nexus = Nexus::over(TestDatabase::at(proxy.url())).start().await;
@@ -97,12 +97,12 @@ async fn a_consent_whose_commit_was_not_answered_is_a_success_all_the_same() {
         gate.open();
         browser.await.expect("a browser")
     });
-    assert_eq!(
-        answer.location_param("status").as_deref(),
-        Some("success"),
-        "{}",
-        answer.location()
-    );
+    answer.expect(503);
+    until("the connection is active", || async {
+        let status = nexus.status(&requested.id).await;
+        (status["status"] == "active").then_some(())
+    })
+    .await;
     nexus.token(&requested.id).await.expect(200);
     let history = nexus.history(&requested.reference()).await;
     let expected = [
@@ -116,4 +116,32 @@ async fn a_consent_whose_commit_was_not_answered_is_a_success_all_the_same() {
         nexus.log().contains("an answer cannot be recorded yet"),
         "its outcome was unknown"
     );
+}
+
+/// The database goes away while the provider thinks: the caller is told, and the answer is not lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_providers_answer_is_kept_until_it_can_be_recorded() {
+    let mut cluster = Cluster::start().await;
+    let nexus = Nexus::over(TestDatabase::at(cluster.url())).start().await;
+    let provider = ScriptedProvider::start().await;
+    let account = nexus.connected(&provider, "accounts").await;
+    let (held, gate) = Reply::tokens().held();
+    provider.next(held);
+    let gateway = nexus.gateway();
+    let path = format!("/v1/refresh/{}", account.id);
+    let caller = tokio::spawn(async move { gateway.request("POST", &path).send().await });
+    gate.arrived().await;
+    cluster.kill().await;
+    gate.open();
+    let answer = tokio::time::timeout(ANSWER_WITHIN, caller).await;
+    let answer: Answer = answer.expect("an answer in time").expect("a caller");
+    answer.expect(503);
+    cluster.start_again().await;
+    until("the refresh is recorded", || async {
+        let history = nexus.history(&account.reference()).await;
+        let refreshed = |event: &String| *event == "connection.refreshed";
+        history.iter().any(refreshed).then_some(())
+    })
+    .await;
+    nexus.token(&account.id).await.expect(200);
 }

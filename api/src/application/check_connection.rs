@@ -1,14 +1,20 @@
 //! Where a connection stands: `GET /v1/check-connection/{id}`. Reading it is not a credential read.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use nexus_domain::connection::Status;
-use nexus_domain::reference::ConnectionId;
+use nexus_domain::metadata::Metadata;
+use nexus_domain::reference::{ConnectionId, ConnectionReference};
 use nexus_domain::time::Timestamp;
 use nexus_projections::Standing;
 use nexus_projections::connections::Lapse;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::token::health_status;
-use super::{Application, Fault};
+use super::waiters::stopped;
+use super::{Application, Fault, is_of_subject};
 
 /// Where a connection stands, as clients poll it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,18 +30,61 @@ pub struct ConnectionStatus {
     /// How it fares, for known ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_status: Option<&'static str>,
+    /// What tells this answer from the ones before and after it; `None` for an id that names none.
+    #[serde(skip)]
+    pub version: Option<String>,
+    /// How long until it lapses unless somebody consents.
+    #[serde(skip)]
+    pub lapses_in: Option<Duration>,
 }
 
 impl Application {
-    /// Where the connection of an id stands; an id that names none has failed.
+    /// Where the connection of an id stands; an id that names none,
+    /// or somebody else's, has failed. While it is pending,
+    /// the answer waits for a change, at most for `wait`.
     ///
     /// # Errors
     /// [`Fault`]
-    pub async fn check_connection(&self, id: &str) -> Result<ConnectionStatus, Fault> {
-        let standing = match ConnectionId::parse(id) {
-            Ok(id) => self.reads.standing(id.reference()).await?,
-            Err(_) => None,
+    pub async fn check_connection(
+        &self,
+        id: &str,
+        metadata: &Metadata,
+        wait: Duration,
+    ) -> Result<ConnectionStatus, Fault> {
+        let Ok(id) = ConnectionId::parse(id) else {
+            return Ok(unknown());
         };
+        let reference = id.reference();
+        if wait.is_zero() {
+            return self.status_of(reference, metadata).await;
+        }
+        let give_up = Instant::now() + wait;
+        let place = self.waiters.join(reference);
+        let mut stopping = self.stopping.clone();
+        loop {
+            let mut moved = pin!(place.moved.notified());
+            moved.as_mut().enable();
+            let status = self.status_of(reference, metadata).await?;
+            if status.status != "pending" || Instant::now() >= give_up || *stopping.borrow() {
+                return Ok(status);
+            }
+            let lapses = status.lapses_in.map(|left| Instant::now() + left);
+            let until = lapses.map_or(give_up, |lapses| lapses.min(give_up));
+            tokio::select! {
+                () = moved => {}
+                () = tokio::time::sleep_until(until) => {}
+                () = stopped(&mut stopping) => {}
+            }
+        }
+    }
+
+    async fn status_of(
+        &self,
+        reference: ConnectionReference,
+        metadata: &Metadata,
+    ) -> Result<ConnectionStatus, Fault> {
+        let standing = self.reads.standing(reference).await?;
+        let standing = standing.filter(|standing| is_of_subject(&standing.workspace_id, metadata));
         Ok(standing.map_or_else(unknown, |standing| status(&standing, self.ledger.now())))
     }
 }
@@ -46,6 +95,8 @@ fn unknown() -> ConnectionStatus {
         reason: Some("connection_not_found".to_owned()),
         provider_name: None,
         health_status: None,
+        version: None,
+        lapses_in: None,
     }
 }
 
@@ -58,6 +109,7 @@ fn status(standing: &Standing, now: Timestamp) -> ConnectionStatus {
         Status::Attention => "attention",
         Status::Absent | Status::Failed | Status::Revoked | Status::Deleted => "failed",
     };
+    let ahead = standing.lapse.filter(|_| lapsed.is_none());
     let reason = lapsed
         .map(str::to_owned)
         .or_else(|| standing.reason.clone());
@@ -66,6 +118,12 @@ fn status(standing: &Standing, now: Timestamp) -> ConnectionStatus {
         reason: reason.filter(|_| matches!(status, "attention" | "failed")),
         provider_name: Some(standing.provider_name.clone()),
         health_status: Some(health_status(standing.status, standing.failures)),
+        // A lapse changes the answer before it is recorded.
+        version: Some(match lapsed {
+            None => standing.sequence.to_string(),
+            Some(_) => format!("{}.lapsed", standing.sequence),
+        }),
+        lapses_in: ahead.map(|lapse| lapse.at.since(now)),
     }
 }
 

@@ -1,20 +1,24 @@
 //! Asks for a connection: `POST /v1/request-connection`.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-use nexus_domain::connection::{Connection, ConnectionCommand, ConnectionError, ConsentKind};
+use nexus_domain::connection::{
+    Connection, ConnectionCommand, ConnectionError, ConnectionEvent, ConsentKind,
+};
 use nexus_domain::metadata::Metadata;
 use nexus_domain::provider::AuthType;
 use nexus_domain::reference::ConnectionId;
-use nexus_domain::sealing::Purpose;
+use nexus_domain::sealing::{KeyId, Purpose, SealedRef};
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
 use nexus_ledger::{Context, ExecuteError, KeyChange};
 use nexus_projections::ProviderRow;
 
-use super::keyring::seal_secret;
+use super::keyring::{OpenError, seal_secret};
 use super::manage_providers::{ProviderKey, find_provider};
-use super::{Application, Fault};
+use super::{Application, Fault, is_of_subject};
 use crate::keys::{StateKey, StateToken};
 use crate::random::{make_bytes, make_uuid};
 use crate::return_url::InvalidReturnUrl;
@@ -24,6 +28,11 @@ use crate::upstream::{Authorization, UpstreamError};
 const MAX_METADATA: usize = 4_096;
 /// The longest workspace id, bytes.
 const MAX_WORKSPACE: usize = 255;
+
+/// How long the answer to a request with an `Idempotency-Key` is given again.
+const REMEMBERED: Duration = Duration::from_hours(24);
+/// How often such a request looks whether it came before.
+const ATTEMPTS: usize = 8;
 
 /// What an application asks for.
 #[derive(Clone, Debug)]
@@ -40,6 +49,19 @@ pub struct RequestConnection {
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
     /// What it is for.
     pub action: Option<String>,
+    /// The connection that is to be consented to anew; a new one when absent.
+    pub connection_id: Option<String>,
+    /// What a repetition of the request is known by.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// An `Idempotency-Key`, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The name of the API key that it came with.
+    pub actor: String,
+    /// The key.
+    pub key: String,
 }
 
 /// What the application gets.
@@ -88,6 +110,18 @@ pub enum ConnectError {
     /// A field is too long.
     #[error("{0} is too long")]
     TooLong(&'static str),
+    /// The caller calls for somebody else than the connection is to be for.
+    #[error("the workspace is not the caller's subject")]
+    ForeignWorkspace,
+    /// There is no such connection to be consented to anew, or it is somebody else's, or ended.
+    #[error("the connection does not exist")]
+    ConnectionNotFound,
+    /// The connection is at another provider.
+    #[error("the connection is at another provider")]
+    ProviderMismatch,
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyConflict,
     /// The provider's own documents cannot be read.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -107,6 +141,9 @@ impl Application {
         metadata: Metadata,
     ) -> Result<Requested, ConnectError> {
         check_lengths(&request)?;
+        if !is_of_subject(&request.workspace_id, &metadata) {
+            return Err(ConnectError::ForeignWorkspace);
+        }
         let return_url = self.return_url(request.return_url.as_deref())?;
         let provider = find_provider(self, &request.provider)
             .await?
@@ -118,32 +155,114 @@ impl Application {
         if !scopes.iter().all(|scope| is_scope(scope)) {
             return Err(ConnectError::InvalidScope);
         }
-        let connection_id = ConnectionId::from_random(make_uuid().map_err(Fault::from)?);
-        let state = self.state_key.mint(
-            connection_id.reference(),
-            make_bytes().map_err(Fault::from)?,
-        );
-        let auth_url = self.auth_url(&provider, &scopes, &state).await?;
-        let expires_at = self.ledger.now().plus(self.policy.state_ttl);
-        self.record_request(
-            &request,
-            &provider,
-            &scopes,
+        let consent = Consent {
+            expires_at: self.ledger.now().plus(self.policy.state_ttl),
+            request,
+            provider,
+            scopes,
             return_url,
-            &connection_id,
-            &state,
-            expires_at,
-            metadata,
-        )
-        .await?;
+        };
+        if let Some(id) = &consent.request.connection_id {
+            let target = self.existing(id).await?;
+            return self.ask(&consent, target, metadata).await;
+        }
+        let Some(key) = consent.request.idempotency_key.clone() else {
+            let id = ConnectionId::from_random(make_uuid().map_err(Fault::from)?);
+            let target = Target::of(id, make_bytes().map_err(Fault::from)?);
+            return self.ask(&consent, target, metadata).await;
+        };
+        for _ in 0..ATTEMPTS {
+            if let Some(earlier) = self.earlier(&consent, &key).await? {
+                return Ok(earlier);
+            }
+            let (id, nonce) = self.derived(&key, self.ledger.now());
+            let target = Target::of(id, nonce);
+            match self.ask(&consent, target, metadata.clone()).await {
+                // The same request came at the same time.
+                Err(ConnectError::Fault(Fault::Conflict)) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(Fault::Conflict.into())
+    }
+
+    /// Records the request and says where to send the user.
+    async fn ask(
+        &self,
+        consent: &Consent,
+        target: Target,
+        metadata: Metadata,
+    ) -> Result<Requested, ConnectError> {
+        let state = self.state_key.mint(target.id.reference(), target.nonce);
+        let auth_url = self
+            .auth_url(&consent.provider, &consent.scopes, &state)
+            .await?;
+        self.record_request(consent, &target, &state, metadata)
+            .await?;
         Ok(Requested {
             auth_url,
-            connection_id,
+            connection_id: target.id,
             state: state.as_str().to_owned(),
-            scopes,
-            provider_id: provider.id.clone(),
-            expires_at,
+            scopes: consent.scopes.clone(),
+            provider_id: consent.provider.id.clone(),
+            expires_at: consent.expires_at,
         })
+    }
+
+    /// A connection that is to be consented to anew.
+    async fn existing(&self, id: &str) -> Result<Target, ConnectError> {
+        let id = ConnectionId::parse(id).map_err(|_| ConnectError::ConnectionNotFound)?;
+        let found = self.reads.connection(&id.reference().to_string()).await;
+        let row = found.map_err(Fault::from)?;
+        let field = row.and_then(|row| row.id.clone());
+        let field = field.ok_or(ConnectError::ConnectionNotFound)?;
+        Ok(Target {
+            key_id: Some(field.sealed.key_id),
+            ..Target::of(id, make_bytes().map_err(Fault::from)?)
+        })
+    }
+
+    /// The connection that an idempotency key means at a time: another one each day, so that a key
+    /// can be used again.
+    fn derived(&self, key: &IdempotencyKey, at: Timestamp) -> (ConnectionId, [u8; 16]) {
+        let day = at.date();
+        self.state_key.idempotent(&[&key.actor, &day], &key.key)
+    }
+
+    /// The answer to the same request when it came before.
+    async fn earlier(
+        &self,
+        consent: &Consent,
+        key: &IdempotencyKey,
+    ) -> Result<Option<Requested>, ConnectError> {
+        let now = self.ledger.now();
+        for at in [now, now.minus(REMEMBERED)] {
+            let (id, nonce) = self.derived(key, at);
+            let stream_id = id.reference().to_string();
+            let found = self.reads.connection(&stream_id).await;
+            let row = found.map_err(Fault::from)?;
+            if row.is_none_or(|row| row.created_at.plus(REMEMBERED) <= now) {
+                continue;
+            }
+            let first = self.ledger.first_event::<Connection>(&stream_id);
+            let Some(event) = first.await.map_err(Fault::from)? else {
+                continue;
+            };
+            let Some(expires_at) = consent.is_asked_by(&event) else {
+                return Err(ConnectError::IdempotencyConflict);
+            };
+            let state = self.state_key.mint(id.reference(), nonce);
+            let auth_url = self.auth_url(&consent.provider, &consent.scopes, &state);
+            return Ok(Some(Requested {
+                auth_url: auth_url.await?,
+                connection_id: id,
+                state: state.as_str().to_owned(),
+                scopes: consent.scopes.clone(),
+                provider_id: consent.provider.id.clone(),
+                expires_at,
+            }));
+        }
+        Ok(None)
     }
 
     fn return_url(&self, asked: Option<&str>) -> Result<String, ConnectError> {
@@ -186,62 +305,134 @@ impl Application {
             .into())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is one fact of the event")]
     async fn record_request(
         &self,
-        request: &RequestConnection,
-        provider: &ProviderRow,
-        scopes: &[String],
-        return_url: String,
-        connection_id: &ConnectionId,
+        consent: &Consent,
+        target: &Target,
         state: &StateToken,
-        expires_at: Timestamp,
         metadata: Metadata,
     ) -> Result<(), ConnectError> {
-        let reference = connection_id.reference();
-        let stream = StreamKey::connection(reference);
-        let new_key = self.keyring.make_key(&stream)?;
+        let stream = StreamKey::connection(target.id.reference());
+        let mut context = Context {
+            metadata,
+            ..Context::default()
+        };
+        let (key, key_id) = if let Some(key_id) = target.key_id {
+            (self.keyring.key(key_id).await.map_err(unusable)?, key_id)
+        } else {
+            let new = self.keyring.make_key(&stream)?;
+            let key_id = new.wrapped.key_id;
+            context.keys.push(KeyChange::Put(new.wrapped));
+            // Nothing may be there yet.
+            context.only_at = Some(0);
+            (new.key, key_id)
+        };
         let (sealed_id, blob) = seal_secret(
-            &new_key.key,
-            new_key.wrapped.key_id,
+            &key,
+            key_id,
             &stream,
             Purpose::ConnectionId,
             1,
-            connection_id.expose().as_bytes(),
+            target.id.expose().as_bytes(),
         )?;
-        let auth_type = provider.state.profile.auth_type;
-        let command = ConnectionCommand::Request {
-            workspace_id: request.workspace_id.clone(),
-            provider_id: provider.provider_id(),
-            provider_name: provider.state.profile.name.clone(),
+        context.blobs.push(blob);
+        let command = consent.command(StateKey::digest(state.as_str()), sealed_id);
+        let executed = self
+            .ledger
+            .execute::<Connection>(&stream.id, command, context);
+        match executed.await {
+            Ok(_) => Ok(()),
+            Err(ExecuteError::Decision(ConnectionError::ProviderMismatch)) => {
+                Err(ConnectError::ProviderMismatch)
+            }
+            Err(ExecuteError::Decision(
+                ConnectionError::WorkspaceMismatch | ConnectionError::Ended(_),
+            )) => Err(ConnectError::ConnectionNotFound),
+            Err(error) => Err(fault_of(error).into()),
+        }
+    }
+}
+
+/// What a user is asked to consent to.
+struct Consent {
+    request: RequestConnection,
+    provider: Arc<ProviderRow>,
+    scopes: Vec<String>,
+    return_url: String,
+    expires_at: Timestamp,
+}
+
+impl Consent {
+    fn command(&self, state_digest: String, sealed_id: SealedRef) -> ConnectionCommand {
+        let auth_type = self.provider.state.profile.auth_type;
+        ConnectionCommand::Request {
+            workspace_id: self.request.workspace_id.clone(),
+            provider_id: self.provider.provider_id(),
+            provider_name: self.provider.state.profile.name.clone(),
             auth_type,
             consent: if auth_type == AuthType::Oauth2 {
                 ConsentKind::Oauth2
             } else {
                 ConsentKind::Static
             },
-            scopes: scopes.to_vec(),
-            return_url,
-            metadata: request.metadata.clone(),
-            action: request.action.clone(),
-            state_digest: StateKey::digest(state.as_str()),
-            expires_at,
+            scopes: self.scopes.clone(),
+            return_url: self.return_url.clone(),
+            metadata: self.request.metadata.clone(),
+            action: self.request.action.clone(),
+            state_digest,
+            expires_at: self.expires_at,
             sealed_id,
-        };
-        let context = Context {
-            metadata,
-            blobs: vec![blob],
-            keys: vec![KeyChange::Put(new_key.wrapped)],
-            ..Context::default()
-        };
-        match self
-            .ledger
-            .execute::<Connection>(&stream.id, command, context)
-            .await
-        {
-            Ok(_) => Ok(()),
-            Err(error) => Err(fault_of(error).into()),
         }
+    }
+
+    /// When the request lapses that an event records, if it asks for the same.
+    fn is_asked_by(&self, event: &ConnectionEvent) -> Option<Timestamp> {
+        let ConnectionEvent::Requested {
+            workspace_id,
+            provider_id,
+            scopes,
+            return_url,
+            metadata,
+            action,
+            expires_at,
+            ..
+        } = event
+        else {
+            return None;
+        };
+        let same = *workspace_id == self.request.workspace_id
+            && *provider_id == self.provider.provider_id()
+            && *scopes == self.scopes
+            && *return_url == self.return_url
+            && *metadata == self.request.metadata
+            && *action == self.request.action;
+        same.then_some(*expires_at)
+    }
+}
+
+/// The connection that is asked for.
+struct Target {
+    id: ConnectionId,
+    /// What its state is made of.
+    nonce: [u8; 16],
+    /// Its data key, when it has one.
+    key_id: Option<KeyId>,
+}
+
+impl Target {
+    fn of(id: ConnectionId, nonce: [u8; 16]) -> Self {
+        Self {
+            id,
+            nonce,
+            key_id: None,
+        }
+    }
+}
+
+fn unusable(error: OpenError) -> Fault {
+    match error {
+        OpenError::Fault(fault) => fault,
+        error => Fault::Unreadable(error.to_string()),
     }
 }
 

@@ -18,7 +18,7 @@ use super::check_connection::lapsed;
 use super::keyring::OpenError;
 use super::refresh_connection::{Refresh, RefreshError};
 use super::token::{TokenPayload, health_status};
-use super::{Application, Fault};
+use super::{Application, Fault, is_of_subject};
 
 /// How often a read starts again because the connection moved under it.
 const ATTEMPTS: usize = 8;
@@ -62,10 +62,13 @@ impl Application {
     ) -> Result<TokenPayload, ReadTokenError> {
         let id = ConnectionId::parse(id).map_err(|_| ReadTokenError::NotFound)?;
         let recent = self.recent.connection(id.reference());
-        if let Some(row) = recent.filter(|row| self.due(row).is_none()) {
+        let usable = |row: &Arc<ConnectionRow>| {
+            self.due(row).is_none() && is_of_subject(&row.state.workspace_id, metadata)
+        };
+        if let Some(row) = recent.filter(usable) {
             return self.hand_out(&id, Some(row), door, metadata).await;
         }
-        let row = self.serving_row(&id).await?;
+        let row = self.serving_row(&id, metadata).await?;
         let row = match self.due(&row) {
             // The guard on the read says whether the row is still the newest.
             None => Some(row),
@@ -90,7 +93,7 @@ impl Application {
         for _ in 0..ATTEMPTS {
             let row = match known.take() {
                 Some(row) => row,
-                None => self.serving_row(id).await?,
+                None => self.serving_row(id, metadata).await?,
             };
             let provider = self.provider_of_read(&row).await?;
             let credential = self.open_credential(&row).await?;
@@ -105,6 +108,7 @@ impl Application {
                         credential,
                         health_status: health_status(row.state.status, row.state.refresh.failures),
                         now: self.ledger.now(),
+                        expires_as: self.policy.expires_as,
                     };
                     self.recent.keep(id.reference(), row, provider);
                     return Ok(payload);
@@ -120,13 +124,19 @@ impl Application {
     }
 
     /// The connection's row, if it serves a credential.
-    async fn serving_row(&self, id: &ConnectionId) -> Result<Arc<ConnectionRow>, ReadTokenError> {
+    async fn serving_row(
+        &self,
+        id: &ConnectionId,
+        metadata: &Metadata,
+    ) -> Result<Arc<ConnectionRow>, ReadTokenError> {
         let row = self
             .reads
             .connection(&id.reference().to_string())
             .await
             .map_err(Fault::from)?;
-        let row = row.ok_or(ReadTokenError::NotFound)?;
+        let row = row
+            .filter(|row| is_of_subject(&row.state.workspace_id, metadata))
+            .ok_or(ReadTokenError::NotFound)?;
         match row.state.status {
             Status::Active => Ok(row),
             Status::Attention => Err(ReadTokenError::Attention(

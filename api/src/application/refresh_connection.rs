@@ -10,6 +10,7 @@ use nexus_domain::connection::{
 };
 use nexus_domain::credential::{Credential, OAuth2Credential};
 use nexus_domain::metadata::Metadata;
+use nexus_domain::provider::ProviderSecrets;
 use nexus_domain::reference::ConnectionId;
 use nexus_domain::secret::Secret;
 use nexus_domain::time::Timestamp;
@@ -21,7 +22,7 @@ use super::connect::fault_of;
 use super::patience::Patience;
 use super::record_credential::RecordError;
 use super::token::TokenPayload;
-use super::{Application, Fault};
+use super::{Application, Fault, is_of_subject};
 use crate::upstream::{CallFailure, TokenAnswer};
 
 /// How often a claim starts again because the connection moved under it.
@@ -84,6 +85,19 @@ enum Claimed {
     Moved,
 }
 
+/// A refresh token that is ours to redeem, and everything that takes.
+struct Redemption {
+    row: Arc<ConnectionRow>,
+    provider: Arc<ProviderRow>,
+    attempt: u64,
+    /// When the time limit of the call began.
+    began: Instant,
+    /// The credential so far.
+    old: OAuth2Credential,
+    secrets: ProviderSecrets,
+    metadata: Metadata,
+}
+
 impl Application {
     /// Forces a refresh and hands out what came of it.
     ///
@@ -111,33 +125,49 @@ impl Application {
         for _ in 0..ATTEMPTS {
             // The call's time limit begins before the claim: a slow claim leaves less of it.
             let began = Instant::now();
-            let row = self.refreshable_row(&reference).await?;
+            let row = self.refreshable_row(&reference, metadata).await?;
             if mode == Refresh::Due && self.due(&row).is_none() {
                 return Ok(());
             }
             let provider = self.provider_of(&row).await?;
             // What does not open cannot be redeemed: no claim for it.
-            self.open_credential(&row).await?;
-            self.provider_secrets(&provider).await?;
+            let Credential::OAuth2(old) = self.open_credential(&row).await? else {
+                return Err(RefreshError::Static);
+            };
+            let secrets = self.provider_secrets(&provider).await?;
             match self.claim(&row, &provider, mode, metadata).await? {
                 Claimed::Ours(attempt) => {
-                    return self
-                        .redeem(row, provider, attempt, began, metadata.clone())
-                        .await;
+                    let redemption = Redemption {
+                        row,
+                        provider,
+                        attempt,
+                        began,
+                        old,
+                        secrets,
+                        metadata: metadata.clone(),
+                    };
+                    return self.redeem(redemption).await;
                 }
-                Claimed::Held(attempt) => return self.wait_for(&reference, attempt).await,
+                Claimed::Held(attempt) => {
+                    return self.wait_for(&reference, attempt, metadata).await;
+                }
                 Claimed::Moved => {}
             }
         }
         Err(Fault::Conflict.into())
     }
 
-    async fn refreshable_row(&self, reference: &str) -> Result<Arc<ConnectionRow>, RefreshError> {
+    async fn refreshable_row(
+        &self,
+        reference: &str,
+        metadata: &Metadata,
+    ) -> Result<Arc<ConnectionRow>, RefreshError> {
         let row = self
             .reads
             .connection(reference)
             .await
             .map_err(Fault::from)?
+            .filter(|row| is_of_subject(&row.state.workspace_id, metadata))
             .ok_or(RefreshError::NotFound)?;
         match row.state.status {
             Status::Active if row.state.is_static() => Err(RefreshError::Static),
@@ -213,25 +243,18 @@ impl Application {
     }
 
     /// Calls the provider and records its answer, in a task that outlives its caller.
-    async fn redeem(
-        &self,
-        row: Arc<ConnectionRow>,
-        provider: Arc<ProviderRow>,
-        attempt: u64,
-        began: Instant,
-        metadata: Metadata,
-    ) -> Result<(), RefreshError> {
+    async fn redeem(&self, redemption: Redemption) -> Result<(), RefreshError> {
         let application = self.clone();
         let work = |patience| async move {
-            match application.call(&row, &provider, began).await {
-                Ok((old, answer)) => {
+            match application.call(&redemption).await {
+                Ok(answer) => {
                     application
-                        .record_success(&row, attempt, &old, answer, &metadata, &patience)
+                        .record_success(&redemption, answer, &patience)
                         .await
                 }
                 Err(failure) => {
                     application
-                        .record_failure(&row, attempt, failure, &metadata, &patience)
+                        .record_failure(&redemption, failure, &patience)
                         .await
                 }
             }
@@ -239,24 +262,20 @@ impl Application {
         self.outlive(work).await?
     }
 
-    async fn call(
-        &self,
-        row: &ConnectionRow,
-        provider: &ProviderRow,
-        began: Instant,
-    ) -> Result<(OAuth2Credential, TokenAnswer), CallFailure> {
-        let Ok(Credential::OAuth2(old)) = self.open_credential(row).await else {
-            return Err(CallFailure::unsent("credential_unreadable"));
-        };
+    async fn call(&self, redemption: &Redemption) -> Result<TokenAnswer, CallFailure> {
+        let Redemption {
+            provider,
+            began,
+            old,
+            secrets,
+            ..
+        } = redemption;
         let Some(refresh_token) = &old.refresh_token else {
             return Err(CallFailure::unsent("no_refresh_token"));
         };
-        let Ok(secrets) = self.provider_secrets(provider).await else {
-            return Err(CallFailure::unsent("provider_secret_unreadable"));
-        };
         let resolved = self
             .upstream
-            .resolve(&provider.state.profile, &secrets)
+            .resolve(&provider.state.profile, secrets)
             .await
             .map_err(|error| CallFailure::unresolved(&error))?;
         let remaining = self.policy.upstream_timeout.saturating_sub(began.elapsed());
@@ -270,25 +289,28 @@ impl Application {
         )
         .await;
         fault::point("refresh.after_answer");
-        let answer = answer.unwrap_or_else(|_| {
+        answer.unwrap_or_else(|_| {
             Err(CallFailure {
                 outcome: Outcome::Unknown,
                 ..CallFailure::unsent("timeout")
             })
-        })?;
-        Ok((old, answer))
+        })
     }
 
     /// Records a new credential.
     async fn record_success(
         &self,
-        row: &ConnectionRow,
-        attempt: u64,
-        old: &OAuth2Credential,
+        redemption: &Redemption,
         answer: TokenAnswer,
-        metadata: &Metadata,
         patience: &Patience,
     ) -> Result<(), RefreshError> {
+        let Redemption {
+            row,
+            attempt,
+            old,
+            metadata,
+            ..
+        } = redemption;
         let rotated = answer.refresh_token.as_ref().is_some_and(|new| {
             old.refresh_token.as_ref().map(Secret::expose) != Some(new.expose())
         });
@@ -298,7 +320,7 @@ impl Application {
         let credential = Credential::OAuth2(credential);
         let recorded = self.record_credential(row, &credential, metadata, patience, |credential| {
             ConnectionCommand::RecordRefresh {
-                attempt,
+                attempt: *attempt,
                 credential,
                 scopes: scopes.clone(),
                 expires_at,
@@ -320,12 +342,16 @@ impl Application {
 
     async fn record_failure(
         &self,
-        row: &ConnectionRow,
-        attempt: u64,
+        redemption: &Redemption,
         failure: CallFailure,
-        metadata: &Metadata,
         patience: &Patience,
     ) -> Result<(), RefreshError> {
+        let Redemption {
+            row,
+            attempt,
+            metadata,
+            ..
+        } = redemption;
         let retry_after = failure.retry_after.map(|after| after.as_secs());
         let recorded = RefreshFailure {
             outcome: failure.outcome,
@@ -336,7 +362,7 @@ impl Application {
         let since = Instant::now();
         loop {
             let command = ConnectionCommand::RecordRefreshFailure {
-                attempt,
+                attempt: *attempt,
                 failure: recorded.clone(),
             };
             let context = Context {
@@ -380,13 +406,18 @@ impl Application {
     }
 
     /// Waits for the outcome of another caller's attempt.
-    async fn wait_for(&self, reference: &str, attempt: u64) -> Result<(), RefreshError> {
+    async fn wait_for(
+        &self,
+        reference: &str,
+        attempt: u64,
+        metadata: &Metadata,
+    ) -> Result<(), RefreshError> {
         let give_up = Instant::now() + self.policy.upstream_timeout + Duration::from_secs(1);
         let mut head = self.ledger.watch();
         tracing::debug!(attempt, "waiting for another caller's refresh");
         loop {
             head.mark_unchanged();
-            let row = self.refreshable_row(reference).await?;
+            let row = self.refreshable_row(reference, metadata).await?;
             if row
                 .state
                 .credential

@@ -9,6 +9,32 @@ use nexus_domain::strategy::{Strategy, scalar};
 use nexus_domain::time::Timestamp;
 use serde::{Serialize, Serializer};
 
+/// How `expires_at` is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpiresAs {
+    /// Seconds since the Unix epoch.
+    #[default]
+    Epoch,
+    /// An RFC 3339 time, for clients that parse nothing else.
+    Rfc3339,
+}
+
+impl ExpiresAs {
+    fn write(self, at: Timestamp) -> ExpiresAt {
+        match self {
+            Self::Epoch => ExpiresAt::Epoch(at.as_seconds()),
+            Self::Rfc3339 => ExpiresAt::Rfc3339(at.to_string()),
+        }
+    }
+}
+
+#[derive(Clone, Serialize)]
+#[serde(untagged)]
+enum ExpiresAt {
+    Epoch(i64),
+    Rfc3339(String),
+}
+
 /// A credential that was recorded as handed out. The refresh token is not in it.
 pub struct TokenPayload {
     /// The connection's id, as the caller sent it.
@@ -23,6 +49,8 @@ pub struct TokenPayload {
     pub health_status: &'static str,
     /// The time it is served at.
     pub now: Timestamp,
+    /// How `expires_at` is written.
+    pub expires_as: ExpiresAs,
 }
 
 /// The wire form.
@@ -52,7 +80,7 @@ enum CredentialBody<'a> {
         access_token: &'a str,
         token_type: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
-        expires_at: Option<i64>,
+        expires_at: Option<ExpiresAt>,
         #[serde(skip_serializing_if = "Option::is_none")]
         expires_in: Option<u64>,
         credentials: OAuth2Body<'a>,
@@ -70,7 +98,7 @@ struct OAuth2Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id_token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<i64>,
+    expires_at: Option<ExpiresAt>,
 }
 
 impl Serialize for TokenPayload {
@@ -102,11 +130,11 @@ impl Serialize for TokenPayload {
 impl TokenPayload {
     fn oauth2<'a>(&self, credential: &'a OAuth2Credential) -> CredentialBody<'a> {
         let (access_token, token_type) = (credential.access_token.expose(), &credential.token_type);
-        let expires_at = credential.expires_at.map(Timestamp::as_seconds);
+        let expires_at = credential.expires_at.map(|at| self.expires_as.write(at));
         CredentialBody::OAuth2 {
             access_token,
             token_type,
-            expires_at,
+            expires_at: expires_at.clone(),
             expires_in: credential.expires_at.map(|at| at.since(self.now).as_secs()),
             credentials: OAuth2Body {
                 access_token,

@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::upstreams::UpstreamRules;
-use super::{Config, LogFormat, REDACTED, database};
+use super::{Config, LogFormat, REDACTED, SubjectBinding, database};
+use crate::application::token::ExpiresAs;
 use crate::keys::{API_KEY_FILE, AUDIT_KEY_FILE, ENCRYPTION_KEY_FILE, KeyMaterial, STATE_KEY_FILE};
 
 type Row = (&'static str, String);
@@ -49,10 +50,19 @@ fn keys(config: &Config) -> Vec<Row> {
         ("API_KEYS", api_keys(config, "API_KEYS")),
         ("API_KEY_FILE", files(config, "API_KEY_FILE")),
         ("API_KEYS_FILE", files(config, "API_KEYS_FILE")),
+        (
+            "API_KEY_RELOAD_INTERVAL",
+            duration(config.api_key_reload_interval),
+        ),
+        ("GATEWAY_API_KEYS", masked(given.caller_keys.len())),
         ("REQUIRE_API_KEY", config.require_api_key.to_string()),
         (
             "GATEWAY_REQUIRE_API_KEY",
             config.gateway_require_api_key.to_string(),
+        ),
+        (
+            "RESOLVE_REQUIRE_API_KEY",
+            config.resolve_require_api_key.to_string(),
         ),
     ]
 }
@@ -93,6 +103,14 @@ fn limits(config: &Config) -> Vec<Row> {
         ("STATE_TTL", duration(config.state_ttl)),
         ("REFRESH_SKEW", duration(config.refresh_skew)),
         ("UPSTREAM_TIMEOUT", duration(config.upstream_timeout)),
+        (
+            "SUBJECT_BINDING",
+            subject_binding(config.subject_binding).to_owned(),
+        ),
+        (
+            "TOKEN_EXPIRES_AT",
+            expires_as(config.token_expires_at).to_owned(),
+        ),
     ]
 }
 
@@ -109,7 +127,12 @@ fn api_keys(config: &Config, setting: &str) -> String {
         return format!("in {}", config.data_dir.join(API_KEY_FILE).display());
     }
     let keys = given.api_keys.iter().filter(|key| key.setting == setting);
-    keys.map(|_| REDACTED).collect::<Vec<_>>().join(",")
+    masked(keys.count())
+}
+
+/// So many secrets.
+fn masked(count: usize) -> String {
+    vec![REDACTED; count].join(",")
 }
 
 fn files(config: &Config, setting: &str) -> String {
@@ -134,6 +157,21 @@ fn upstreams(rules: &UpstreamRules) -> String {
             text
         }),
         UpstreamRules::Anywhere => "true".to_owned(),
+    }
+}
+
+fn subject_binding(binding: SubjectBinding) -> &'static str {
+    match binding {
+        SubjectBinding::Off => "off",
+        SubjectBinding::Optional => "optional",
+        SubjectBinding::Required => "required",
+    }
+}
+
+fn expires_as(format: ExpiresAs) -> &'static str {
+    match format {
+        ExpiresAs::Epoch => "epoch",
+        ExpiresAs::Rfc3339 => "rfc3339",
     }
 }
 

@@ -29,6 +29,8 @@ pub struct KeySettings {
     pub audit_key: Option<KeyMaterial>,
     /// Keys of `API_KEY` and `API_KEYS`.
     pub api_keys: Vec<GivenApiKey>,
+    /// Keys of `GATEWAY_API_KEYS`.
+    pub caller_keys: Vec<Secret>,
     /// Files of `API_KEY_FILE` and `API_KEYS_FILE`, read when the server starts, with the setting that named each.
     pub api_key_files: Vec<(&'static str, PathBuf)>,
 }
@@ -39,6 +41,7 @@ pub(super) fn given_keys(settings: &Settings) -> Result<KeySettings, ConfigError
         state_key: key("STATE_KEY", settings.state_key.as_ref())?,
         audit_key: key("AUDIT_KEY", settings.audit_key.as_ref())?,
         api_keys: api_keys(settings)?,
+        caller_keys: caller_keys(settings)?,
         api_key_files: api_key_files(settings),
     })
 }
@@ -60,15 +63,26 @@ fn api_keys(settings: &Settings) -> Result<Vec<GivenApiKey>, ConfigError> {
         .api_key
         .iter()
         .map(|secret| ("API_KEY", secret.expose()));
-    let many = settings
-        .api_keys
-        .iter()
-        .flat_map(|secret| secret.expose().split(','));
+    let many = separated(settings.api_keys.as_ref());
     one.chain(many.map(|text| ("API_KEYS", text)))
         .map(|(setting, text)| (setting, text.trim()))
         .filter(|(_, text)| !text.is_empty())
         .map(|(setting, text)| api_key(setting, text))
         .collect()
+}
+
+fn caller_keys(settings: &Settings) -> Result<Vec<Secret>, ConfigError> {
+    separated(settings.gateway_api_keys.as_ref())
+        .map(|text| Ok(api_key("GATEWAY_API_KEYS", text)?.key))
+        .collect()
+}
+
+/// The texts between commas.
+fn separated(keys: Option<&Secret>) -> impl Iterator<Item = &str> {
+    let texts = keys
+        .into_iter()
+        .flat_map(|secret| secret.expose().split(','));
+    texts.map(str::trim).filter(|text| !text.is_empty())
 }
 
 /// A key travels in a header, so it is made of visible ASCII.

@@ -49,6 +49,8 @@ settings! {
         api_key_file "API_KEY_FILE",
         /// Files of admin keys, separated by commas; their keys by commas or lines
         api_keys_file "API_KEYS_FILE",
+        /// How often the files of admin keys are read again [default: 30s]
+        api_key_reload_interval "API_KEY_RELOAD_INTERVAL",
         /// Public URL of the browser doors [default: the Gateway's own]
         base_url "BASE_URL",
         /// Path of the OAuth callback [default: /auth/callback]
@@ -76,6 +78,11 @@ settings! {
         db_sslmode "DB_SSLMODE",
         /// File of the certificates that PostgreSQL's must lead to
         db_sslrootcert "DB_SSLROOTCERT",
+        /// Whether callers say for whom they call, in `X-Nexus-Subject`: `off`, `optional` or `required`
+        /// [default: optional]
+        subject_binding "SUBJECT_BINDING",
+        /// How a token's `expires_at` is written: `epoch` (seconds) or `rfc3339` [default: epoch]
+        token_expires_at "TOKEN_EXPIRES_AT",
         /// How many events of one stream between two snapshots [default: 100]
         snapshot_every "SNAPSHOT_EVERY",
         /// How many appends may wait before callers are told to come back [default: 4096]
@@ -92,6 +99,8 @@ settings! {
         require_api_key "REQUIRE_API_KEY",
         /// Whether the Gateway's open doors ask for a key, too [default: false]
         gateway_require_api_key "GATEWAY_REQUIRE_API_KEY",
+        /// Whether `/v1/resolve` asks for a key: a workspace's id can be guessed [default: true]
+        resolve_require_api_key "RESOLVE_REQUIRE_API_KEY",
         /// Permits `REQUIRE_API_KEY=false` on an address that others can reach [default: false]
         allow_insecure "ALLOW_INSECURE",
         /// Refuses to start when the connection to PostgreSQL is not encrypted [default: false]
@@ -110,6 +119,8 @@ settings! {
         api_key "API_KEY",
         /// Admin keys, separated by commas [default: one made on first start]
         api_keys "API_KEYS",
+        /// Keys of agents and applications, separated by commas: they open the Gateway's connection doors and read providers
+        gateway_api_keys "GATEWAY_API_KEYS",
         /// Accepted and ignored
         redis_url "REDIS_URL",
         /// Accepted and ignored

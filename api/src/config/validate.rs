@@ -10,7 +10,8 @@ use super::error::ConfigError;
 use super::parse::{duration, given, http_url, number, positive_duration, switch};
 use super::settings::Settings;
 use super::upstreams::UpstreamRules;
-use super::{Config, LogFormat, database, keys};
+use super::{Config, LogFormat, SubjectBinding, database, keys};
+use crate::application::token::ExpiresAs;
 use crate::return_url::ReturnUrlPolicy;
 
 impl Settings {
@@ -31,6 +32,14 @@ impl Settings {
             return_urls,
             require_api_key: require_api_key(&self, loopback)?,
             gateway_require_api_key: gateway_require_api_key(&self)?,
+            resolve_require_api_key: resolve_require_api_key(&self)?,
+            api_key_reload_interval: positive_duration(
+                "API_KEY_RELOAD_INTERVAL",
+                self.api_key_reload_interval.as_ref(),
+                Duration::from_secs(30),
+            )?,
+            subject_binding: subject_binding(&self)?,
+            token_expires_at: token_expires_at(&self)?,
             upstreams: UpstreamRules::parse(
                 given(self.allow_private_upstreams.as_ref()),
                 loopback,
@@ -146,6 +155,37 @@ fn gateway_require_api_key(settings: &Settings) -> Result<bool, ConfigError> {
     )
 }
 
+fn resolve_require_api_key(settings: &Settings) -> Result<bool, ConfigError> {
+    switch(
+        "RESOLVE_REQUIRE_API_KEY",
+        settings.resolve_require_api_key.as_ref(),
+        true,
+    )
+}
+
+fn subject_binding(settings: &Settings) -> Result<SubjectBinding, ConfigError> {
+    match given(settings.subject_binding.as_ref()) {
+        None | Some("optional") => Ok(SubjectBinding::Optional),
+        Some("off") => Ok(SubjectBinding::Off),
+        Some("required") => Ok(SubjectBinding::Required),
+        Some(other) => Err(ConfigError::new(
+            "SUBJECT_BINDING",
+            format!("`{other}` is none of off, optional and required"),
+        )),
+    }
+}
+
+fn token_expires_at(settings: &Settings) -> Result<ExpiresAs, ConfigError> {
+    match given(settings.token_expires_at.as_ref()) {
+        None | Some("epoch") => Ok(ExpiresAs::Epoch),
+        Some("rfc3339") => Ok(ExpiresAs::Rfc3339),
+        Some(other) => Err(ConfigError::new(
+            "TOKEN_EXPIRES_AT",
+            format!("`{other}` is neither epoch nor rfc3339"),
+        )),
+    }
+}
+
 fn upstream_timeout(settings: &Settings) -> Result<Duration, ConfigError> {
     positive_duration(
         "UPSTREAM_TIMEOUT",
@@ -181,6 +221,12 @@ fn notes(settings: &Settings, loopback: bool) -> Result<Vec<String>, ConfigError
     if !loopback && !gateway_require_api_key(settings)? {
         notes.push(
             "GATEWAY_REQUIRE_API_KEY is false on an address that others can reach: strangers can request connections"
+                .to_owned(),
+        );
+    }
+    if !loopback && !resolve_require_api_key(settings)? {
+        notes.push(
+            "RESOLVE_REQUIRE_API_KEY is false on an address that others can reach: whoever guesses a workspace's id gets its credentials"
                 .to_owned(),
         );
     }

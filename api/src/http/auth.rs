@@ -1,26 +1,31 @@
 //! API keys in `X-API-Key`.
 
 use std::future::{Ready, ready};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use futures::future::Either;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Method};
 use tower::{Service, layer::layer_fn};
 
 use super::error::ApiError;
-use crate::keys::{ApiKeys, KeyName};
+use crate::keys::{ApiKeys, KeyKind, KeyName};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Whether a door opens without a key.
+/// Which keys open a door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPolicy {
-    /// A valid key is needed.
-    Required,
+    /// Admin keys; caller keys are none of this surface's.
+    Operator,
+    /// Admin keys; caller keys are not permitted.
+    Admin,
+    /// Any key to read, admin keys for everything else.
+    AdminToWrite,
+    /// Any key.
+    Any,
     /// None is needed; a valid one says who calls, anything else is ignored.
     Optional,
 }
@@ -29,14 +34,15 @@ pub enum KeyPolicy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor(pub KeyName);
 
-/// Puts the check before every route of the router: 401 `missing_api_key` or `invalid_api_key` where a key is required.
+/// Puts the check before every route of the router: 401 `missing_api_key` or `invalid_api_key` where a key is required,
+/// 403 `api_key_not_permitted` where it is of the wrong kind.
 /// Unknown paths stay 404. The router must have a route.
-pub fn with_api_key<S>(router: Router<S>, keys: Arc<ApiKeys>, policy: KeyPolicy) -> Router<S>
+pub fn with_api_key<S>(router: Router<S>, keys: ApiKeys, policy: KeyPolicy) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
     router.route_layer(layer_fn(move |inner| KeyCheck {
-        keys: Arc::clone(&keys),
+        keys: keys.clone(),
         policy,
         inner,
     }))
@@ -45,7 +51,7 @@ where
 /// Stands before a route.
 #[derive(Clone)]
 struct KeyCheck<S> {
-    keys: Arc<ApiKeys>,
+    keys: ApiKeys,
     policy: KeyPolicy,
     inner: S,
 }
@@ -60,20 +66,38 @@ impl<S: Service<Request, Response = Response>> Service<Request> for KeyCheck<S> 
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        match (identify(request.headers(), &self.keys), self.policy) {
-            (Ok(name), _) => {
+        let identified = identify(request.headers(), &self.keys);
+        let permitted = identified.and_then(|(name, kind)| match kind {
+            KeyKind::Admin => Ok(name),
+            KeyKind::Caller => self.policy.permit_caller(request.method()).map(|()| name),
+        });
+        match permitted {
+            Ok(name) => {
                 request.extensions_mut().insert(Actor(name));
             }
-            (Err(_), KeyPolicy::Optional) => {}
-            (Err(refusal), KeyPolicy::Required) => {
-                return Either::Left(ready(Ok(refusal.into_response())));
-            }
+            Err(_) if self.policy == KeyPolicy::Optional => {}
+            Err(refusal) => return Either::Left(ready(Ok(refusal.into_response()))),
         }
         Either::Right(self.inner.call(request))
     }
 }
 
-fn identify(headers: &HeaderMap, keys: &ApiKeys) -> Result<KeyName, ApiError> {
+impl KeyPolicy {
+    /// Whether a caller key opens the door.
+    fn permit_caller(self, method: &Method) -> Result<(), ApiError> {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        match self {
+            Self::Any | Self::Optional => Ok(()),
+            Self::AdminToWrite if reads => Ok(()),
+            Self::Admin | Self::AdminToWrite => Err(ApiError::api_key_not_permitted(
+                "This door needs an admin key.",
+            )),
+            Self::Operator => Err(ApiError::invalid_api_key()),
+        }
+    }
+}
+
+fn identify(headers: &HeaderMap, keys: &ApiKeys) -> Result<(KeyName, KeyKind), ApiError> {
     let sent = headers
         .get(X_API_KEY)
         .ok_or_else(ApiError::missing_api_key)?;
@@ -103,7 +127,11 @@ mod tests {
 
     async fn ask(policy: KeyPolicy, path: &str, key: Option<&str>) -> Response {
         let state_key = StateKey::new(KeyMaterial::from_bytes([7; 32]));
-        let keys = Arc::new(ApiKeys::new(&[Secret::new("right")], &state_key));
+        let keys = ApiKeys::new(
+            &[Secret::new("right")],
+            &[Secret::new("caller")],
+            &state_key,
+        );
         let router = with_fallbacks(with_api_key(
             Router::new().route("/door", get(who)),
             keys,
@@ -135,20 +163,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_door_that_needs_a_key_opens_to_a_valid_one_and_learns_its_name() {
-        let response = ask(KeyPolicy::Required, "/door", Some("right")).await;
+        let response = ask(KeyPolicy::Admin, "/door", Some("right")).await;
         assert_eq!(response.status(), StatusCode::OK);
         assert!(body_of(response).await.starts_with("key_"));
     }
 
     #[tokio::test]
     async fn a_door_that_needs_a_key_tells_a_missing_one_from_a_wrong_one() {
-        let response = ask(KeyPolicy::Required, "/door", None).await;
+        let response = ask(KeyPolicy::Admin, "/door", None).await;
         assert_eq!(
             code_of(&response),
             (StatusCode::UNAUTHORIZED, "missing_api_key")
         );
         for wrong in ["", "wrong", "right,right"] {
-            let response = ask(KeyPolicy::Required, "/door", Some(wrong)).await;
+            let response = ask(KeyPolicy::Admin, "/door", Some(wrong)).await;
             assert_eq!(
                 code_of(&response),
                 (StatusCode::UNAUTHORIZED, "invalid_api_key"),
@@ -173,8 +201,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_callers_key_opens_what_its_door_says() {
+        for (policy, code) in [
+            (KeyPolicy::Operator, Some("invalid_api_key")),
+            (KeyPolicy::Admin, Some("api_key_not_permitted")),
+            (KeyPolicy::AdminToWrite, None),
+            (KeyPolicy::Any, None),
+            (KeyPolicy::Optional, None),
+        ] {
+            let response = ask(policy, "/door", Some("caller")).await;
+            let refused = response.extensions().get::<ApiError>();
+            assert_eq!(refused.map(ApiError::code), code, "{policy:?}");
+        }
+        assert!(
+            KeyPolicy::AdminToWrite
+                .permit_caller(&Method::POST)
+                .is_err()
+        );
+    }
+
+    #[tokio::test]
     async fn an_unknown_path_is_not_found_without_a_key() {
-        let response = ask(KeyPolicy::Required, "/elsewhere", None).await;
+        let response = ask(KeyPolicy::Admin, "/elsewhere", None).await;
         assert_eq!(code_of(&response), (StatusCode::NOT_FOUND, "not_found"));
     }
 }

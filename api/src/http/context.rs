@@ -24,6 +24,12 @@ pub struct RequestContext {
     pub user_agent: Option<String>,
     /// The request's id.
     pub request_id: Option<String>,
+    /// The person it is made for.
+    pub subject: Option<String>,
+    /// The agent that makes it.
+    pub agent: Option<String>,
+    /// What the agent says it is doing.
+    pub operation: Option<String>,
 }
 
 impl RequestContext {
@@ -36,11 +42,14 @@ impl RequestContext {
             ip_address: self.ip_address.clone(),
             user_agent: self.user_agent.clone(),
             request_id: self.request_id.clone(),
+            subject: self.subject.clone(),
+            agent: self.agent.clone(),
+            operation: self.operation.clone(),
             ..Metadata::default()
         }
     }
 
-    fn of(parts: &Parts) -> RequestContext {
+    pub(super) fn of(parts: &Parts) -> RequestContext {
         let extensions = &parts.extensions;
         let actor = extensions
             .get::<Actor>()
@@ -53,6 +62,7 @@ impl RequestContext {
             request_id: extensions
                 .get::<RequestId>()
                 .map(|id| id.as_str().to_owned()),
+            ..RequestContext::default()
         }
     }
 }

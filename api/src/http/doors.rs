@@ -1,21 +1,23 @@
 //! The doors, one file per use case, and the surfaces that mount them.
 
-use std::sync::Arc;
-
 use crate::application::{Application, Fault};
+use crate::config::SubjectBinding;
 use crate::http::error::ApiError;
 use crate::keys::ApiKeys;
 
 mod audit;
 mod audit_proof;
 mod callback;
+mod caller;
 mod capture;
 mod check_connection;
+mod connections;
 mod health;
 mod projections;
 mod providers;
 mod refresh;
 mod request_connection;
+mod revoke;
 mod surfaces;
 mod token;
 
@@ -27,9 +29,13 @@ pub struct Doors {
     /// The use cases.
     pub application: Application,
     /// Who may call.
-    pub keys: Arc<ApiKeys>,
+    pub keys: ApiKeys,
     /// Whether doors that need a key ask for it.
     pub require_key: bool,
+    /// Whether callers say for whom they call.
+    pub subject_binding: SubjectBinding,
+    /// Whether resolving asks for a key.
+    pub resolve_needs_key: bool,
     /// Rebuilds that are under way or done.
     pub rebuilds: crate::workers::Rebuilds,
     /// Comparisons of read models with the log, likewise.

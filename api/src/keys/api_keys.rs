@@ -1,6 +1,8 @@
-//! Admin keys: how they are made, read and recognised.
+//! API keys: how they are made, read and recognised.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -33,46 +35,100 @@ impl fmt::Display for KeyName {
     }
 }
 
-/// The admin keys. Holds their SHA-256 hashes, not the keys.
+/// What a key opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// Everything.
+    Admin,
+    /// On the Gateway what agents and applications need.
+    Caller,
+}
+
+/// The API keys; clones share them. Holds their SHA-256 hashes, not the keys.
 #[derive(Clone)]
-pub struct ApiKeys(Vec<(Hash, KeyName)>);
+pub struct ApiKeys(Arc<RwLock<Vec<Known>>>);
+
+#[derive(Clone)]
+struct Known {
+    hash: Hash,
+    name: KeyName,
+    kind: KeyKind,
+}
 
 type Hash = [u8; 32];
+
+/// Which keys a change brought and took.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyChanges {
+    /// The names of those that are new.
+    pub added: Vec<String>,
+    /// The names of those that open nothing any more.
+    pub removed: Vec<String>,
+}
 
 impl fmt::Debug for ApiKeys {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_list()
-            .entries(self.0.iter().map(|(_, name)| name))
+            .entries(self.known().iter().map(|known| &known.name))
             .finish()
     }
 }
 
 impl ApiKeys {
-    /// The keys given, named under the state key.
+    /// The admin keys and the caller keys given, named under the state key.
     #[must_use]
-    pub fn new(keys: &[Secret], state_key: &StateKey) -> ApiKeys {
-        let hashed = keys.iter().map(|key| {
-            let name = state_key.fingerprint("nexus api key name v1", key.expose());
-            (hash(key.expose()), KeyName(format!("key_{name}")))
-        });
-        ApiKeys(hashed.collect())
+    pub fn new(admin: &[Secret], caller: &[Secret], state_key: &StateKey) -> ApiKeys {
+        let known = |kind| {
+            move |key: &Secret| {
+                let name = state_key.fingerprint("nexus api key name v1", key.expose());
+                Known {
+                    hash: hash(key.expose()),
+                    name: KeyName(format!("key_{name}")),
+                    kind,
+                }
+            }
+        };
+        let admin = admin.iter().map(known(KeyKind::Admin));
+        let all = admin.chain(caller.iter().map(known(KeyKind::Caller)));
+        ApiKeys(Arc::new(RwLock::new(all.collect())))
     }
 
-    /// The name of the key, when it is one of ours. Takes the same time whichever key it equals, and whether it
-    /// equals any.
+    /// The name and kind of the key, when it is one of ours. Takes the same time whichever key it
+    /// equals, and whether it equals any. A key that is of both kinds is an admin key.
     #[must_use]
-    pub fn authorize(&self, key: &str) -> Option<KeyName> {
+    pub fn authorize(&self, key: &str) -> Option<(KeyName, KeyKind)> {
         let sent = hash(key);
         let mut found = Choice::from(0);
         let mut index = 0;
-        for (position, (known, _)) in (0_u64..).zip(&self.0) {
-            let equal = known.ct_eq(&sent);
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        for (position, known) in (0_u64..).zip(all.iter()) {
+            let equal = known.hash.ct_eq(&sent) & !found;
             index.conditional_assign(&position, equal);
             found |= equal;
         }
-        let (_, name) = self.0.get(usize::try_from(index).ok()?)?;
-        bool::from(found).then(|| name.clone())
+        let known = all.get(usize::try_from(index).ok()?)?;
+        bool::from(found).then(|| (known.name.clone(), known.kind))
+    }
+
+    /// Takes over the keys of `newer`; what that changes.
+    pub fn replace(&self, newer: &ApiKeys) -> KeyChanges {
+        let newer = newer.known();
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let names = |keys: &[Known]| -> BTreeSet<String> {
+            keys.iter().map(|known| known.name.to_string()).collect()
+        };
+        let (before, after) = (names(&all), names(&newer));
+        *all = newer;
+        KeyChanges {
+            added: after.difference(&before).cloned().collect(),
+            removed: before.difference(&after).cloned().collect(),
+        }
+    }
+
+    fn known(&self) -> Vec<Known> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.clone()
     }
 }
 
@@ -109,13 +165,17 @@ mod tests {
     fn keys(texts: &[&str]) -> ApiKeys {
         let state_key = StateKey::new(KeyMaterial::from_bytes([7; 32]));
         let secrets: Vec<Secret> = texts.iter().map(|text| Secret::new(*text)).collect();
-        ApiKeys::new(&secrets, &state_key)
+        ApiKeys::new(&secrets, &[Secret::new("caller")], &state_key)
     }
 
     #[test]
     fn each_key_is_recognised_under_a_name_of_its_own() {
         let keys = keys(&["first", "second", "third"]);
-        let names = ["first", "second", "third"].map(|key| keys.authorize(key).unwrap());
+        let names = ["first", "second", "third"].map(|key| {
+            let (name, kind) = keys.authorize(key).unwrap();
+            assert_eq!(kind, KeyKind::Admin);
+            name
+        });
         assert!(names[0] != names[1] && names[1] != names[2] && names[0] != names[2]);
         for name in names {
             assert_eq!(name.as_str().len(), "key_12345678".len());
@@ -128,7 +188,30 @@ mod tests {
         for text in ["", "firs", "first ", "FIRST", "third"] {
             assert_eq!(keys.authorize(text), None, "{text:?}");
         }
-        assert_eq!(super::ApiKeys(Vec::new()).authorize("first"), None);
+        let state_key = StateKey::new(KeyMaterial::from_bytes([7; 32]));
+        assert_eq!(ApiKeys::new(&[], &[], &state_key).authorize("first"), None);
+    }
+
+    #[test]
+    fn a_callers_key_is_told_from_an_admins() {
+        let (_, kind) = keys(&["first"]).authorize("caller").unwrap();
+        assert_eq!(kind, KeyKind::Caller);
+        let (_, kind) = keys(&["caller"]).authorize("caller").unwrap();
+        assert_eq!(kind, KeyKind::Admin, "it is both");
+    }
+
+    #[test]
+    fn keys_are_replaced_for_every_clone() {
+        let (shared, newer) = (keys(&["first", "second"]), keys(&["second", "third"]));
+        let clone = shared.clone();
+        let (first, _) = shared.authorize("first").unwrap();
+        let (third, _) = newer.authorize("third").unwrap();
+        let changes = shared.replace(&newer);
+        assert_eq!(changes.added, [third.as_str()]);
+        assert_eq!(changes.removed, [first.as_str()]);
+        assert_eq!(clone.authorize("first"), None);
+        assert!(clone.authorize("third").is_some());
+        assert_eq!(shared.replace(&newer), KeyChanges::default());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
-use nexus_domain::reference::ConnectionReference;
+use nexus_domain::reference::{ConnectionId, ConnectionReference};
 use nexus_domain::secret::Secret;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -19,6 +19,7 @@ const TOKEN_LENGTH: usize = BODY_LENGTH + 32;
 
 const PKCE_LABEL: &str = "nexus pkce verifier v1";
 const NONCE_LABEL: &str = "nexus oidc nonce v1";
+const IDEMPOTENCY_LABEL: &str = "nexus idempotency v1";
 
 /// A `state` as it travels: base64url of version 1 ‖ the connection's reference ‖ 16 random bytes ‖ HMAC-SHA256 of
 /// those, 87 characters.
@@ -102,6 +103,24 @@ impl StateKey {
     #[must_use]
     pub fn token(&self, state: &str) -> Option<StateToken> {
         self.verify(state).map(|_| StateToken(state.to_owned()))
+    }
+
+    /// What a request with an `Idempotency-Key` makes of it instead of random numbers: a connection's id and the nonce
+    /// of its state, of which nobody learns anything who has not this key. `scope` holds who asks, and when.
+    #[must_use]
+    pub fn idempotent(&self, scope: &[&str], key: &str) -> (ConnectionId, [u8; NONCE_LENGTH]) {
+        let mut parts: Vec<&[u8]> = vec![IDEMPOTENCY_LABEL.as_bytes(), &[0]];
+        for part in scope {
+            parts.extend([part.as_bytes(), &[0]]);
+        }
+        parts.push(key.as_bytes());
+        let tag: [u8; 32] = self.mac(&parts).finalize().into_bytes().into();
+        let (mut id, mut nonce) = ([0; 16], [0; NONCE_LENGTH]);
+        for (to, from) in id.iter_mut().chain(&mut nonce).zip(tag) {
+            *to = from;
+        }
+        let id = uuid::Builder::from_random_bytes(id).into_uuid();
+        (ConnectionId::from_random(id), nonce)
     }
 
     /// Eight hex digits that name a secret without giving it away.

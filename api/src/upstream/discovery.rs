@@ -40,6 +40,9 @@ struct Additions {
     /// RFC 9207 §3.
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
+    /// RFC 8414 §2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revocation_endpoint: Option<Url>,
 }
 
 impl AdditionalProviderMetadata for Additions {}
@@ -59,6 +62,12 @@ impl Discovered {
     #[must_use]
     pub fn token_endpoint(&self) -> Option<&Url> {
         self.0.token_endpoint().map(TokenUrl::url)
+    }
+
+    /// The revocation endpoint (RFC 7009).
+    #[must_use]
+    pub fn revocation_endpoint(&self) -> Option<&Url> {
+        self.0.additional_metadata().revocation_endpoint.as_ref()
     }
 
     /// Whether every authorization response carries `iss` (RFC 9207).

@@ -46,6 +46,8 @@ pub struct ResolvedProvider {
     pub authorization_endpoint: Url,
     /// Where codes and refresh tokens are redeemed.
     pub token_endpoint: Url,
+    /// Where tokens are revoked, if they can be (RFC 7009).
+    pub revocation_endpoint: Option<Url>,
     /// The `OpenID` Connect issuer: id tokens are verified when it is known.
     pub issuer: Option<String>,
     /// The OAuth client's id.
@@ -107,6 +109,7 @@ impl Upstream {
         Ok(ResolvedProvider {
             authorization_endpoint: self.authorization_endpoint(profile, discovered.as_deref())?,
             token_endpoint: self.token_endpoint(profile, discovered.as_deref())?,
+            revocation_endpoint: revocation_endpoint(profile, discovered.as_deref())?,
             issuer: given(profile.issuer.as_ref()).map(str::to_owned),
             client_id: given(profile.client_id.as_ref())
                 .ok_or(UpstreamError::Missing("client_id"))?
@@ -166,6 +169,20 @@ impl Upstream {
             .check(&url)
             .map_err(|error| UpstreamError::Insecure(field, error))?;
         Ok(url)
+    }
+}
+
+/// Whether the rules allow it is judged when it is called: nothing else depends on it.
+fn revocation_endpoint(
+    profile: &ProviderProfile,
+    discovered: Option<&Discovered>,
+) -> Result<Option<Url>, UpstreamError> {
+    let malformed = |_| UpstreamError::Malformed("params.revocation_endpoint");
+    match profile.revocation_endpoint() {
+        Some(text) => Url::parse(text).map(Some).map_err(malformed),
+        None => Ok(discovered
+            .and_then(Discovered::revocation_endpoint)
+            .cloned()),
     }
 }
 

@@ -171,6 +171,15 @@ pub enum ConnectionCommand {
     Revoke {
         /// Why.
         reason: Option<String>,
+        /// The token that is to be revoked at the provider, sealed under a key of its own.
+        provider_revocation: Option<SealedRef>,
+    },
+    /// Records that the provider revoked the token, or will not be asked any more.
+    EndProviderRevocation {
+        /// Whether it did.
+        revoked: bool,
+        /// Why not.
+        error: Option<String>,
     },
     /// Erases an ended connection from the listings.
     Erase,

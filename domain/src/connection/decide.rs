@@ -86,7 +86,13 @@ impl Decider for Connection {
                 self.record_refresh_failure(attempt, failure)
             }
             Command::RequireAttention { reason } => self.require_attention(reason),
-            Command::Revoke { reason } => self.revoke(reason),
+            Command::Revoke {
+                reason,
+                provider_revocation,
+            } => self.revoke(reason, provider_revocation),
+            Command::EndProviderRevocation { revoked, error } => {
+                Ok(self.end_provider_revocation(revoked, error))
+            }
             Command::Erase => self.erase(),
         }
     }
@@ -107,8 +113,12 @@ impl Decider for Connection {
             | ConnectionEvent::RefreshStarted { .. }
             | ConnectionEvent::RefreshFailed { .. }
             | ConnectionEvent::AttentionRequired { .. }
-            | ConnectionEvent::Revoked { .. }
+            | ConnectionEvent::ProviderRevocationEnded { .. }
             | ConnectionEvent::Deleted {} => None,
+            ConnectionEvent::Revoked {
+                provider_revocation,
+                ..
+            } => provider_revocation.as_ref(),
         }
     }
 }
@@ -283,13 +293,28 @@ impl Connection {
         }
     }
 
-    fn revoke(&self, reason: Option<String>) -> Decision {
+    fn revoke(&self, reason: Option<String>, provider_revocation: Option<SealedRef>) -> Decision {
         match self.status {
             Status::Absent => Err(ConnectionError::NotFound),
             Status::Revoked | Status::Deleted => Ok(Vec::new()),
             Status::Pending | Status::Active | Status::Attention | Status::Failed => {
-                Ok(vec![ConnectionEvent::Revoked { reason }])
+                Ok(vec![ConnectionEvent::Revoked {
+                    reason,
+                    provider_revocation,
+                }])
             }
+        }
+    }
+
+    /// Of several who told the provider one records it.
+    fn end_provider_revocation(
+        &self,
+        revoked: bool,
+        error: Option<String>,
+    ) -> Vec<ConnectionEvent> {
+        match &self.provider_revocation {
+            Some(_) => vec![ConnectionEvent::ProviderRevocationEnded { revoked, error }],
+            None => Vec::new(),
         }
     }
 

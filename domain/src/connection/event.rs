@@ -147,6 +147,18 @@ pub enum ConnectionEvent {
         /// Why, as the caller said.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// The token that is to be revoked at the provider, sealed under a key of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider_revocation: Option<SealedRef>,
+    },
+    /// The provider was told, or will not be; the token that it was to be told is destroyed.
+    #[serde(rename = "connection.provider_revocation_ended")]
+    ProviderRevocationEnded {
+        /// Whether it revoked the token.
+        revoked: bool,
+        /// Why not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
     },
     /// It was erased from the listings.
     #[serde(rename = "connection.deleted")]
@@ -166,6 +178,7 @@ pub const EVENT_TYPES: &[&str] = &[
     "connection.refresh_failed",
     "connection.attention_required",
     "connection.revoked",
+    "connection.provider_revocation_ended",
     "connection.deleted",
 ];
 
@@ -185,6 +198,7 @@ impl ConnectionEvent {
             Self::RefreshFailed { .. } => "connection.refresh_failed",
             Self::AttentionRequired { .. } => "connection.attention_required",
             Self::Revoked { .. } => "connection.revoked",
+            Self::ProviderRevocationEnded { .. } => "connection.provider_revocation_ended",
             Self::Deleted {} => "connection.deleted",
         }
     }

@@ -9,7 +9,7 @@ use crate::sealing::SealedRef;
 use crate::time::Timestamp;
 
 /// The version of the stored state.
-pub(super) const STATE_VERSION: u32 = 1;
+pub(super) const STATE_VERSION: u32 = 2;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,6 +167,8 @@ pub struct Connection {
     pub credential_version: u32,
     /// How refreshing goes.
     pub refresh: RefreshState,
+    /// The token that is still to be revoked at the provider.
+    pub provider_revocation: Option<SealedRef>,
 }
 
 impl Connection {
@@ -264,14 +266,24 @@ impl Connection {
                 self.reason = Some(reason.as_str().to_owned());
                 self.refresh.claim = None;
             }
-            ConnectionEvent::Revoked { .. } => {
-                self.end(Status::Revoked, "revoked");
-            }
-            ConnectionEvent::Deleted {} => {
-                self.end(Status::Deleted, "deleted");
-                self.metadata = None;
-            }
+            ConnectionEvent::Revoked {
+                provider_revocation,
+                ..
+            } => self.on_revoked(provider_revocation.clone()),
+            ConnectionEvent::ProviderRevocationEnded { .. } => self.provider_revocation = None,
+            ConnectionEvent::Deleted {} => self.on_deleted(),
         }
+    }
+
+    fn on_revoked(&mut self, provider_revocation: Option<SealedRef>) {
+        self.end(Status::Revoked, "revoked");
+        self.provider_revocation = provider_revocation;
+    }
+
+    fn on_deleted(&mut self) {
+        self.end(Status::Deleted, "deleted");
+        self.metadata = None;
+        self.provider_revocation = None;
     }
 
     fn on_requested(&mut self, event: &ConnectionEvent) {

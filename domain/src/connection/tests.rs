@@ -207,8 +207,15 @@ fn failed_consent() -> Connection {
     then(&pending(), fail("s1", FailureReason::ConsentDenied))
 }
 
+fn revoke() -> Command {
+    Command::Revoke {
+        reason: None,
+        provider_revocation: Some(sealed(1)),
+    }
+}
+
 fn revoked() -> Connection {
-    then(&active(), Command::Revoke { reason: None })
+    then(&active(), revoke())
 }
 
 fn deleted() -> Connection {

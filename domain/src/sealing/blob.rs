@@ -24,6 +24,8 @@ pub enum Purpose {
     Credential,
     /// A provider's secrets.
     ProviderSecret,
+    /// A token that is to be revoked at its provider.
+    ProviderRevocation,
 }
 
 impl Purpose {
@@ -32,6 +34,7 @@ impl Purpose {
             Self::ConnectionId => "connection_id",
             Self::Credential => "credential",
             Self::ProviderSecret => "provider_secret",
+            Self::ProviderRevocation => "provider_revocation",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The writer's session: its settings, its prepared statements, and the two halves of a batch.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::{OptionFuture, join};
 use futures::try_join;
@@ -91,8 +91,10 @@ impl Session {
     /// # Errors
     /// A sentence without secrets.
     pub(super) async fn open(options: &PostgresOptions) -> Result<Self, String> {
+        let began = Instant::now();
         let link = Link::open(options, CONNECT_WITHIN, |_| ()).await?;
-        match tokio::time::timeout(CONNECT_WITHIN, Self::prepare(link)).await {
+        let left = CONNECT_WITHIN.saturating_sub(began.elapsed());
+        match tokio::time::timeout(left, Self::prepare(link)).await {
             Ok(prepared) => prepared.map_err(|error| super::describe(&error)),
             Err(_) => Err("the server does not answer".to_owned()),
         }

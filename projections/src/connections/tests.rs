@@ -137,7 +137,10 @@ fn failed() -> ConnectionEvent {
 }
 
 fn revoked() -> ConnectionEvent {
-    ConnectionEvent::Revoked { reason: None }
+    ConnectionEvent::Revoked {
+        reason: None,
+        provider_revocation: None,
+    }
 }
 
 /// A history that fills every column but one, and the row after each event.
@@ -365,6 +368,11 @@ fn every_column_holds_what_it_is_named_for() {
         ("credential_sealed", Value::Text(None)),
         ("credential_position", Value::Integer(None)),
         ("credential_blob", Value::Bytes(None)),
+        ("revoked_at", Value::Integer(None)),
+        ("revoking_until", Value::Integer(None)),
+        ("revocation_sealed", Value::Text(None)),
+        ("revocation_position", Value::Integer(None)),
+        ("revocation_blob", Value::Bytes(None)),
     ];
     assert_eq!(exchanging, BTreeMap::from(expected));
     let failing = columns(&rows[5]);
@@ -376,6 +384,36 @@ fn every_column_holds_what_it_is_named_for() {
     assert_eq!(failing["credential_sealed"], encode(&sealed(1)).into());
     assert_eq!(failing["credential_position"], 3.into());
     assert_eq!(failing["credential_blob"], Some(blob(3)).into());
+}
+
+#[test]
+fn a_token_to_be_revoked_is_kept_for_a_day_or_until_that_has_ended() {
+    let revoked = ConnectionEvent::Revoked {
+        reason: None,
+        provider_revocation: Some(sealed(1)),
+    };
+    let row = given(&[requested(), revoked.clone()]);
+    assert_eq!(row.revoked_at, Some(at(2)));
+    assert_eq!(
+        row.revoking_until,
+        Some(at(2).plus(Duration::from_hours(24)))
+    );
+    let field = row.revocation.clone().unwrap();
+    assert_eq!(
+        (field.position, &row.id, &row.credential),
+        (2, &None, &None)
+    );
+    let ended = ConnectionEvent::ProviderRevocationEnded {
+        revoked: true,
+        error: None,
+    };
+    let after = given(&[requested(), revoked, ended]);
+    assert_eq!(
+        (after.revoked_at, after.revoking_until),
+        (Some(at(2)), None)
+    );
+    assert_eq!(after.revocation, None);
+    assert_eq!(Connections::superseded_blob(&row, Some(&after)), Some(2));
 }
 
 #[test]

@@ -91,7 +91,7 @@ pub(crate) async fn since_selects_by_the_time_of_recording(store: &Store) {
             let query = AuditQuery {
                 since: Some(since),
                 event_type: event_type.clone(),
-                limit: 1_000,
+                ..everything(1_000)
             };
             let wanted = |event: &RecordedEvent| {
                 event.recorded_at >= since

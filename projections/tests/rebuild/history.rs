@@ -42,6 +42,7 @@ pub(crate) enum Wish {
     RefreshFailed(Outcome, &'static str),
     RequireAttention,
     Revoke,
+    EndRevocation,
     Erase,
 }
 
@@ -98,6 +99,7 @@ fn wishes() -> impl Strategy<Value = Wish> {
         3 => (outcome, error).prop_map(|(outcome, error)| Wish::RefreshFailed(outcome, error)),
         1 => Just(Wish::RequireAttention),
         1 => Just(Wish::Revoke),
+        1 => Just(Wish::EndRevocation),
         1 => Just(Wish::Erase),
     ]
 }
@@ -273,7 +275,17 @@ impl Wish {
             Self::RequireAttention => ConnectionCommand::RequireAttention {
                 reason: AttentionReason::ProviderRevoked,
             },
-            Self::Revoke => ConnectionCommand::Revoke { reason: None },
+            Self::Revoke => {
+                let command = ConnectionCommand::Revoke {
+                    reason: None,
+                    provider_revocation: Some(credential),
+                };
+                return (command, vec![blob]);
+            }
+            Self::EndRevocation => ConnectionCommand::EndProviderRevocation {
+                revoked: true,
+                error: None,
+            },
             Self::Erase => ConnectionCommand::Erase,
         };
         (command, vec![blob])

@@ -65,7 +65,10 @@ pub(crate) async fn rows_of_a_newer_version_are_not_written(store: &Store) {
     run(ledger.backend(), NEWER).await;
     outdated_one(&ledger, true).await;
     let before = contents(ledger.backend(), "connections_g1").await;
-    let revoke = ConnectionCommand::Revoke { reason: None };
+    let revoke = ConnectionCommand::Revoke {
+        reason: None,
+        provider_revocation: None,
+    };
     let context = Context::default();
     let outcome = ledger
         .execute::<Connection>(&reference(0), revoke, context)

@@ -4,8 +4,8 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 
 use super::Doors;
+use super::caller::Caller;
 use crate::application::refresh_connection::{RefreshError, RefreshTokenError};
-use crate::http::context::RequestContext;
 use crate::http::error::ApiError;
 use crate::http::headers::no_store;
 use crate::http::json::Json;
@@ -60,7 +60,7 @@ impl From<RefreshTokenError> for ApiError {
 pub(super) async fn post(
     State(doors): State<Doors>,
     Path(id): Path<String>,
-    caller: RequestContext,
+    caller: Caller,
 ) -> Result<Response, ApiError> {
     let payload = doors
         .application

@@ -2,14 +2,15 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
 use nexus_domain::provider::ProviderId;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Doors;
-use crate::application::connect::{ConnectError, RequestConnection};
+use super::caller::{Caller, said};
+use crate::application::connect::{ConnectError, IdempotencyKey, RequestConnection};
 use crate::application::manage_providers::ProviderKey;
-use crate::http::context::RequestContext;
 use crate::http::error::ApiError;
 use crate::http::headers::no_store;
 use crate::http::json::Json;
@@ -25,10 +26,30 @@ pub(super) struct Body {
     return_url: Option<String>,
     metadata: Option<Map<String, Value>>,
     action: Option<String>,
+    connection_id: Option<String>,
+}
+
+/// The longest `Idempotency-Key`, characters.
+const MAX_IDEMPOTENCY_KEY: usize = 255;
+
+/// The request's `Idempotency-Key`. It counts only with an API key: without one a guessed one would replay somebody's
+/// connection id.
+fn idempotency_key(
+    headers: &HeaderMap,
+    actor: Option<String>,
+) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(actor) = actor else {
+        return Ok(None);
+    };
+    let key = said(headers, "idempotency-key", MAX_IDEMPOTENCY_KEY)?;
+    Ok(key.map(|key| IdempotencyKey { actor, key }))
 }
 
 impl Body {
-    fn into_request(self) -> Result<RequestConnection, ApiError> {
+    fn into_request(
+        self,
+        idempotency_key: Option<IdempotencyKey>,
+    ) -> Result<RequestConnection, ApiError> {
         let workspace_id = workspace(self.workspace_id, self.user_id)?;
         let provider = match (self.provider_id, self.provider_name) {
             (Some(id), _) => ProviderKey::Id(
@@ -50,6 +71,8 @@ impl Body {
             return_url: self.return_url,
             metadata: self.metadata,
             action: self.action,
+            connection_id: self.connection_id,
+            idempotency_key,
         })
     }
 }
@@ -86,6 +109,17 @@ impl From<ConnectError> for ApiError {
             ConnectError::TooLong(field) => {
                 Self::invalid_field(format!("{field} is too long.")).with("field", field)
             }
+            ConnectError::ConnectionNotFound => Self::connection_not_found(),
+            ConnectError::ProviderMismatch => {
+                Self::provider_mismatch("The connection is at another provider.")
+            }
+            ConnectError::IdempotencyConflict => Self::idempotency_conflict(
+                "The Idempotency-Key was used for another request in the last 24 hours.",
+            ),
+            ConnectError::ForeignWorkspace => {
+                Self::invalid_field("workspace_id must be the subject of the call.")
+                    .with("field", "workspace_id")
+            }
             ConnectError::Upstream(error) => {
                 tracing::warn!(%error, "a provider's configuration cannot be read");
                 Self::upstream_error()
@@ -98,12 +132,15 @@ impl From<ConnectError> for ApiError {
 /// Asks for a connection.
 pub(super) async fn post(
     State(doors): State<Doors>,
-    caller: RequestContext,
+    caller: Caller,
+    headers: HeaderMap,
     Json(body): Json<Body>,
 ) -> Result<Response, ApiError> {
+    let metadata = caller.metadata("request_connection");
+    let request = body.into_request(idempotency_key(&headers, metadata.actor.clone())?)?;
     let requested = doors
         .application
-        .request_connection(body.into_request()?, caller.metadata("request_connection"))
+        .request_connection(request, metadata)
         .await?;
     let answer = json!({
         "authUrl": requested.auth_url,

@@ -1,11 +1,11 @@
 //! The two surfaces: which doors each mounts, and which of them need a key.
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 use super::{
-    Doors, audit, audit_proof, callback, capture, check_connection, health, projections, providers,
-    refresh, request_connection, token,
+    Doors, audit, audit_proof, callback, capture, check_connection, connections, health,
+    projections, providers, refresh, request_connection, revoke, token,
 };
 use crate::http::auth::{KeyPolicy, with_api_key};
 use crate::http::stack::with_common_layers;
@@ -13,32 +13,46 @@ use crate::http::stack::with_common_layers;
 /// The Gateway: for agents, applications and people's browsers. `all_need_keys` extends the keys
 /// to the connection and token doors.
 pub fn gateway(doors: Doors, redirect_path: &str, all_need_keys: bool) -> Router {
-    let keyed = providers::gateway_routes();
+    let needs_key = |needed| {
+        if needed {
+            KeyPolicy::Any
+        } else {
+            KeyPolicy::Optional
+        }
+    };
     let connections = Router::new()
         .route("/v1/request-connection", post(request_connection::post))
         .route("/v1/check-connection/{id}", get(check_connection::get))
         .route("/v1/token/{id}", get(token::get))
-        .route("/v1/refresh/{id}", post(refresh::post));
+        .route("/v1/refresh/{id}", post(refresh::post))
+        .route("/v1/connections/{id}", delete(revoke::revoke));
+    let resolve = Router::new().route("/v1/resolve", get(connections::resolve));
+    let listing = Router::new().route("/v1/connections", get(connections::list));
     // The one-time state is what opens these.
-    let capture = Router::new()
-        .route("/v1/capture-schema", get(capture::get_schema))
-        .route("/v1/capture-credential", post(capture::post_credential));
-    let (keyed, connections) = if all_need_keys {
-        (keyed.merge(connections), Router::new())
-    } else {
-        (keyed, connections)
-    };
     let open = Router::new()
+        .route("/v1/capture-schema", get(capture::get_schema))
+        .route("/v1/capture-credential", post(capture::post_credential))
         .route("/v1/callback", get(callback::get))
-        .route("/v1/health", get(health::get))
-        .merge(connections)
-        .merge(capture);
-    surface(doors, keyed, open.merge(browser_doors(redirect_path)))
+        .route("/v1/health", get(health::get));
+    let resolve_needs_key = doors.resolve_needs_key || all_need_keys;
+    let guarded = [
+        (providers::gateway_routes(), KeyPolicy::AdminToWrite),
+        (listing, KeyPolicy::Admin),
+        (connections, needs_key(all_need_keys)),
+        (resolve, needs_key(resolve_needs_key)),
+        (
+            open.merge(browser_doors(redirect_path)),
+            KeyPolicy::Optional,
+        ),
+    ];
+    surface(doors, guarded)
 }
 
 /// The Broker: for operators and auditors; a key on everything but the browser doors and health.
 pub fn broker(doors: Doors, redirect_path: &str) -> Router {
     let keyed = providers::broker_routes()
+        .merge(connections::broker_routes())
+        .route("/auth/consent-spec", post(request_connection::post))
         .route("/audit", get(audit::get))
         .route("/v1/audit", get(audit::get))
         .route("/audit/key", get(audit_proof::key))
@@ -56,7 +70,11 @@ pub fn broker(doors: Doors, redirect_path: &str) -> Router {
             "/admin/v1/projections/{name}/verify",
             post(projections::verify),
         );
-    surface(doors, keyed, browser_doors(redirect_path))
+    let open = browser_doors(redirect_path);
+    surface(
+        doors,
+        [(keyed, KeyPolicy::Operator), (open, KeyPolicy::Optional)],
+    )
 }
 
 /// What people's browsers open, on both ports.
@@ -66,16 +84,22 @@ fn browser_doors(redirect_path: &str) -> Router<Doors> {
         .route("/auth/capture-schema", get(capture::get_schema))
 }
 
-fn surface(doors: Doors, keyed: Router<Doors>, open: Router<Doors>) -> Router {
-    let policy = if doors.require_key {
-        KeyPolicy::Required
-    } else {
-        KeyPolicy::Optional
-    };
-    let keyed = with_api_key(keyed, doors.keys.clone(), policy);
-    let open = open
+/// A surface of doors, each kind with the keys that open it, and of those that every surface has.
+fn surface<const N: usize>(doors: Doors, guarded: [(Router<Doors>, KeyPolicy); N]) -> Router {
+    let health = Router::new()
         .route("/health", get(health::get))
         .route("/livez", get(health::live));
-    let open = with_api_key(open, doors.keys.clone(), KeyPolicy::Optional);
-    with_common_layers(keyed.merge(open)).with_state(doors)
+    let guard = |router, policy| {
+        let policy = if doors.require_key {
+            policy
+        } else {
+            KeyPolicy::Optional
+        };
+        with_api_key(router, doors.keys.clone(), policy)
+    };
+    let all = guarded.into_iter().fold(
+        guard(health, KeyPolicy::Optional),
+        |all, (router, policy)| all.merge(guard(router, policy)),
+    );
+    with_common_layers(all).with_state(doors)
 }

@@ -4,8 +4,8 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 
 use super::Doors;
+use super::caller::Caller;
 use crate::application::read_token::ReadTokenError;
-use crate::http::context::RequestContext;
 use crate::http::error::ApiError;
 use crate::http::headers::no_store;
 use crate::http::json::Json;
@@ -37,7 +37,7 @@ impl From<ReadTokenError> for ApiError {
 pub(super) async fn get(
     State(doors): State<Doors>,
     Path(id): Path<String>,
-    caller: RequestContext,
+    caller: Caller,
 ) -> Result<Response, ApiError> {
     let payload = doors
         .application

@@ -65,10 +65,24 @@ refusals! {
     BAD_REQUEST invalid_since;
     /// 400: `limit` is not a number in its range.
     BAD_REQUEST invalid_limit;
+    /// 400: `cursor` is none that an earlier page gave.
+    BAD_REQUEST invalid_cursor;
+    /// 400: a listing of connections does not name its workspace.
+    BAD_REQUEST missing_workspace_id;
     /// 400: the callback came without `state`, or with neither `code` nor `error`.
     BAD_REQUEST missing_params;
     /// 400: the provider refused the consent, or its answer could not be trusted.
     BAD_REQUEST oauth_error;
+    /// 400: the connection is at another provider than was asked for.
+    BAD_REQUEST provider_mismatch;
+    /// 409: the `Idempotency-Key` was used for another request.
+    CONFLICT idempotency_conflict;
+    /// 400: a header is too long or no text; detail `header`.
+    BAD_REQUEST invalid_header;
+    /// 403: a caller key does not open this door.
+    FORBIDDEN api_key_not_permitted;
+    /// 401: `X-Nexus-Subject` is required and missing.
+    UNAUTHORIZED missing_subject;
     /// 409: the name is taken by another provider.
     CONFLICT provider_exists;
     /// 409: the connection has no credential to give; detail `status`.

@@ -361,6 +361,7 @@ fn revoking_ends_everything_and_is_harmless_when_repeated() {
         let ended = then(
             &connection,
             Command::Revoke {
+                provider_revocation: None,
                 reason: Some("the user left".into()),
             },
         );
@@ -373,18 +374,18 @@ fn revoking_ends_everything_and_is_harmless_when_repeated() {
             ),
             (Status::Revoked, &None, &None, None)
         );
-        assert_eq!(ended.decide(Command::Revoke { reason: None }), Ok(vec![]));
+        assert_eq!(ended.decide(revoke()), Ok(vec![]));
     }
 }
 
 #[test]
 fn nothing_arrives_after_the_end() {
-    let ended = then(&exchanging(), Command::Revoke { reason: None });
+    let ended = then(&exchanging(), revoke());
     assert_eq!(
         ended.decide(complete("s1", 1)),
         Err(Error::Ended(Status::Revoked))
     );
-    let ended = then(&claimed(), Command::Revoke { reason: None });
+    let ended = then(&claimed(), revoke());
     assert_eq!(
         ended.decide(refreshed(1, 2)),
         Err(Error::Ended(Status::Revoked))

@@ -97,7 +97,7 @@ fn wishes() -> impl Strategy<Value = Wish> {
         4 => (0..3_u64, any::<bool>()).prop_map(|(back, rotated)| Wish::Refreshed { back, rotated }),
         4 => (0..3_u64, outcomes(), select(vec!["timeout", "invalid_grant", "status_503"])).prop_map(|(back, outcome, error)| Wish::Failed { back, outcome, error }),
         1 => Just(plain(Command::RequireAttention { reason: AttentionReason::ProviderRevoked })),
-        1 => Just(plain(Command::Revoke { reason: None })),
+        1 => Just(plain(revoke())),
         1 => Just(plain(Command::Erase)),
     ]
 }

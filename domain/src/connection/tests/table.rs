@@ -58,7 +58,14 @@ fn commands() -> Vec<(&'static str, Command)> {
                 reason: AttentionReason::ProviderRevoked,
             },
         ),
-        ("revoke", Command::Revoke { reason: None }),
+        ("revoke", revoke()),
+        (
+            "end revocation",
+            Command::EndProviderRevocation {
+                revoked: true,
+                error: None,
+            },
+        ),
         ("erase", Command::Erase),
     ]
 }
