@@ -17,7 +17,10 @@ on_both_databases! {
 /// The workspace that the harness connects accounts for.
 const OWNER: &str = "user-1";
 
-async fn started(database: Database, binding: &str) -> (TestNexus, Connected) {
+async fn started(
+    database: Database,
+    binding: &str,
+) -> (TestNexus, ScriptedProvider, Connected) {
     let provider = ScriptedProvider::start().await;
     let nexus = Nexus::new(database)
         .set("SUBJECT_BINDING", "off")
@@ -25,7 +28,7 @@ async fn started(database: Database, binding: &str) -> (TestNexus, Connected) {
         .await;
     let connected = nexus.connected(&provider, "google").await;
     let bound = nexus.into_stopped().await.set("SUBJECT_BINDING", binding);
-    (bound.start().await, connected)
+    (bound.start().await, provider, connected)
 }
 
 async fn as_subject(nexus: &TestNexus, method: &str, path: &str, subject: &str) -> Answer {
@@ -34,7 +37,7 @@ async fn as_subject(nexus: &TestNexus, method: &str, path: &str, subject: &str) 
 }
 
 async fn what_the_caller_says_is_recorded(database: Database) {
-    let (nexus, connected) = started(database, "optional").await;
+    let (nexus, _provider, connected) = started(database, "optional").await;
     let path = format!("/v1/token/{}", connected.id);
     let request = nexus.gateway().request("GET", &path);
     let request = request
@@ -52,7 +55,7 @@ async fn what_the_caller_says_is_recorded(database: Database) {
 }
 
 async fn somebody_elses_connection_is_an_unknown_one(database: Database) {
-    let (nexus, connected) = started(database, "optional").await;
+    let (nexus, _provider, connected) = started(database, "optional").await;
     let id = &connected.id;
     // A row that was read a moment ago is no way around it.
     nexus.token(id).await.expect(200);
@@ -78,7 +81,7 @@ async fn somebody_elses_connection_is_an_unknown_one(database: Database) {
 }
 
 async fn a_connection_is_requested_for_its_subject_only(database: Database) {
-    let (nexus, _connected) = started(database, "optional").await;
+    let (nexus, _provider, _connected) = started(database, "optional").await;
     let asked = json!({"workspace_id": OWNER, "provider_name": "google", "return_url": "http://127.0.0.1:9/"});
     for (subject, status) in [("somebody", 400), (OWNER, 200)] {
         let request = nexus
@@ -91,7 +94,7 @@ async fn a_connection_is_requested_for_its_subject_only(database: Database) {
 }
 
 async fn a_subject_can_be_required(database: Database) {
-    let (nexus, connected) = started(database, "required").await;
+    let (nexus, _provider, connected) = started(database, "required").await;
     let path = format!("/v1/token/{}", connected.id);
     nexus
         .gateway()
@@ -112,7 +115,7 @@ async fn a_subject_can_be_required(database: Database) {
 }
 
 async fn the_headers_can_be_switched_off(database: Database) {
-    let (nexus, connected) = started(database, "off").await;
+    let (nexus, _provider, connected) = started(database, "off").await;
     let path = format!("/v1/token/{}", connected.id);
     as_subject(&nexus, "GET", &path, "somebody")
         .await
@@ -122,7 +125,7 @@ async fn the_headers_can_be_switched_off(database: Database) {
 }
 
 async fn a_header_that_is_too_long_is_refused(database: Database) {
-    let (nexus, connected) = started(database, "optional").await;
+    let (nexus, _provider, connected) = started(database, "optional").await;
     let path = format!("/v1/token/{}", connected.id);
     for (name, longest) in [
         ("x-nexus-subject", 255),
