@@ -17,10 +17,7 @@ on_both_databases! {
 /// The workspace that the harness connects accounts for.
 const OWNER: &str = "user-1";
 
-async fn started(
-    database: Database,
-    binding: &str,
-) -> (TestNexus, ScriptedProvider, Connected) {
+async fn started(database: Database, binding: &str) -> (TestNexus, ScriptedProvider, Connected) {
     let provider = ScriptedProvider::start().await;
     let nexus = Nexus::new(database)
         .set("SUBJECT_BINDING", "off")

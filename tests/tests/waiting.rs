@@ -178,6 +178,16 @@ fn of_process(pid: u32, name: &str) -> u64 {
     value.expect("a figure").parse().expect("a number")
 }
 
+/// Sends a request and reads its answer, of which there is no more than fits here.
+async fn ask(agent: &mut TcpStream, question: &str) -> String {
+    agent.write_all(question.as_bytes()).await.expect("sent");
+    let mut answer = vec![0; 4_096];
+    let length = agent.read(&mut answer).await.expect("an answer");
+    answer.truncate(length);
+    String::from_utf8(answer).expect("text")
+}
+
+/// Ten thousand connections that are kept open cost what they cost; that something waits on each costs little more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_agents_wait_without_threads_and_in_little_memory() {
     let provider = ScriptedProvider::start().await;
@@ -187,37 +197,36 @@ async fn ten_thousand_agents_wait_without_threads_and_in_little_memory() {
         .await;
     nexus.register(provider.profile("google")).await;
     let requested = nexus.request("google").await;
-    let address = nexus
-        .gateway()
-        .base()
-        .socket_addrs(|| None)
-        .expect("an address")[0];
-    let question = format!(
-        "GET {} HTTP/1.1\r\nHost: nexus\r\nConnection: close\r\n\r\n",
-        path(&requested.id, "60")
-    );
+    let gateway = nexus.gateway();
+    let address = gateway.base().socket_addrs(|| None).expect("an address")[0];
+    let mut agents = Vec::new();
+    for _ in 0..CROWD {
+        let mut agent = TcpStream::connect(address).await.expect("a connection");
+        let answer = ask(&mut agent, "GET /livez HTTP/1.1\r\nHost: nexus\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        agents.push(agent);
+    }
     let (threads, memory) = (
         of_process(nexus.pid(), "Threads:"),
         of_process(nexus.pid(), "VmRSS:"),
     );
-    let mut agents = Vec::new();
-    for _ in 0..CROWD {
-        let mut agent = TcpStream::connect(address).await.expect("a connection");
+    let question = format!(
+        "GET {} HTTP/1.1\r\nHost: nexus\r\n\r\n",
+        path(&requested.id, "60")
+    );
+    for agent in &mut agents {
         agent.write_all(question.as_bytes()).await.expect("sent");
-        agents.push(agent);
     }
     settle().await;
     let taken = of_process(nexus.pid(), "VmRSS:").saturating_sub(memory);
-    println!("{CROWD} agents wait in {taken} kB");
+    println!("{CROWD} connections take {memory} kB, that they wait {taken} kB more");
     assert!(taken < CROWD_KB, "{taken} kB");
-    assert_eq!(of_process(nexus.pid(), "Threads:"), threads);
+    assert!(of_process(nexus.pid(), "Threads:") <= threads);
     let callback = provider.consent(&requested.auth_url).await;
     nexus.gateway().visit(&callback).await.location();
-    let answers = agents.into_iter().map(|mut agent| async move {
-        let mut answer = String::new();
-        agent.read_to_string(&mut answer).await.expect("an answer");
-        assert!(answer.contains("\"status\":\"active\""), "{answer}");
-    });
+    let answers = agents.iter_mut().map(|agent| ask(agent, ""));
     let woken = tokio::time::timeout(WOKEN, join_all(answers)).await;
-    woken.expect("all are woken");
+    for answer in woken.expect("all are woken") {
+        assert!(answer.contains("\"status\":\"active\""), "{answer}");
+    }
 }
