@@ -19,6 +19,7 @@ mod keys;
 mod parse;
 mod settings;
 mod source;
+mod special;
 mod upstreams;
 mod validate;
 
@@ -27,7 +28,7 @@ pub use error::ConfigError;
 pub use keys::{GivenApiKey, KeySettings};
 pub use settings::Settings;
 pub use source::Source;
-pub use upstreams::{InsecureUrl, UpstreamRules};
+pub use upstreams::{UnsafeUrl, UpstreamRules};
 
 /// What stands where a secret would.
 const REDACTED: &str = "********";
@@ -87,7 +88,7 @@ pub struct Config {
     pub subject_binding: SubjectBinding,
     /// How a token's end is written.
     pub token_expires_at: ExpiresAs,
-    /// Which provider URLs may be plain http.
+    /// Which addresses that are not public providers may be at.
     pub upstreams: UpstreamRules,
     /// How long a consent may take.
     pub state_ttl: Duration,

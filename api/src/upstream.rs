@@ -14,6 +14,7 @@ mod error;
 mod http;
 mod id_token;
 mod profile;
+mod resolve;
 mod revoke;
 mod token;
 mod wire;

@@ -149,7 +149,7 @@ fn files(config: &Config, setting: &str) -> String {
 
 fn upstreams(rules: &UpstreamRules) -> String {
     match rules {
-        UpstreamRules::HttpsOnly => "false".to_owned(),
+        UpstreamRules::PublicOnly => "false".to_owned(),
         UpstreamRules::Loopback => "127.0.0.0/8,::1".to_owned(),
         UpstreamRules::Ranges(ranges) => ranges.iter().fold(String::new(), |mut text, range| {
             let comma = if text.is_empty() { "" } else { "," };

@@ -164,7 +164,7 @@ fn keys_can_be_turned_off_on_loopback_only_unless_insecurity_is_allowed() {
 #[test]
 fn an_address_others_can_reach_takes_loopback_liberties_away() {
     let config = config(&[("BIND_ADDRESS", "0.0.0.0")]);
-    assert_eq!(config.upstreams, UpstreamRules::HttpsOnly);
+    assert_eq!(config.upstreams, UpstreamRules::PublicOnly);
     assert!(config.return_urls.check("http://localhost:3000/").is_err());
     assert!(
         config

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use openidconnect::DiscoveryError;
 
 use super::http::SendError;
-use crate::config::InsecureUrl;
+use crate::config::UnsafeUrl;
 
 /// Why a provider's endpoints are not known. Its sentences hold no secrets and no answer's body.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum UpstreamError {
     Malformed(&'static str),
     /// A setting or a discovered endpoint is not safe enough.
     #[error("{0} is not allowed")]
-    Insecure(&'static str, #[source] InsecureUrl),
+    Insecure(&'static str, #[source] UnsafeUrl),
     /// The provider authenticates clients in a way that is not supported.
     #[error("the client authentication method is not supported")]
     UnsupportedAuthMethod,

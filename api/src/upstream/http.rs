@@ -10,7 +10,8 @@ use url::Url;
 use zeroize::Zeroize;
 
 use super::call::Outcome;
-use crate::config::{InsecureUrl, UpstreamRules};
+use super::resolve::{Forbidden, GuardedResolver};
+use crate::config::{UnsafeUrl, UpstreamRules};
 
 /// The largest answer that is read.
 pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -22,7 +23,10 @@ const MAX_CONNECT_TIME: Duration = Duration::from_secs(5);
 pub enum SendError {
     /// The rules forbid the URL.
     #[error("the URL is not allowed")]
-    Refused(#[from] InsecureUrl),
+    Refused(#[from] UnsafeUrl),
+    /// The name leads to an address that the rules forbid.
+    #[error("the name leads to an address that is not allowed")]
+    Forbidden,
     /// The request could not be made.
     #[error("the request could not be made")]
     Invalid(#[source] reqwest::Error),
@@ -45,7 +49,10 @@ impl SendError {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            SendError::Refused(_) | SendError::Invalid(_) | SendError::Connect(_) => Outcome::Known,
+            SendError::Refused(_)
+            | SendError::Forbidden
+            | SendError::Invalid(_)
+            | SendError::Connect(_) => Outcome::Known,
             SendError::Timeout(_) | SendError::Interrupted(_) | SendError::TooLarge => {
                 Outcome::Unknown
             }
@@ -57,6 +64,7 @@ impl SendError {
     pub fn code(&self) -> &'static str {
         match self {
             SendError::Refused(_) => "insecure_url",
+            SendError::Forbidden => "forbidden_address",
             SendError::Invalid(_) => "invalid_request_url",
             SendError::Connect(_) => "connect",
             SendError::Timeout(_) => "timeout",
@@ -68,7 +76,9 @@ impl SendError {
     /// Only an error of the connector proves that nothing was sent.
     fn of(error: reqwest::Error) -> SendError {
         let error = error.without_url();
-        if error.is_connect() {
+        if Forbidden::caused(&error) {
+            SendError::Forbidden
+        } else if error.is_connect() {
             SendError::Connect(error)
         } else if error.is_builder() {
             SendError::Invalid(error)
@@ -82,7 +92,8 @@ impl SendError {
 
 /// The HTTP client with its limits.
 pub(super) struct Http {
-    client: reqwest::Client,
+    secure: reqwest::Client,
+    plain: reqwest::Client,
     rules: UpstreamRules,
 }
 
@@ -91,7 +102,22 @@ impl Http {
     /// [`SendError::Connect`].
     pub(super) fn new(rules: UpstreamRules, timeout: Duration) -> Result<Http, reqwest::Error> {
         install_tls();
-        let client = reqwest::Client::builder()
+        let client = |plain| {
+            let resolver = GuardedResolver::new(rules.clone(), plain);
+            Self::client(timeout, resolver)
+        };
+        Ok(Http {
+            secure: client(false)?,
+            plain: client(true)?,
+            rules,
+        })
+    }
+
+    fn client(
+        timeout: Duration,
+        resolver: GuardedResolver,
+    ) -> Result<reqwest::Client, reqwest::Error> {
+        reqwest::Client::builder()
             .user_agent(concat!("nexus/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
             .retry(reqwest::retry::never())
@@ -101,15 +127,19 @@ impl Http {
             // for nothing.
             .pool_max_idle_per_host(0)
             .no_proxy()
-            .build()?;
-        Ok(Http { client, rules })
+            .dns_resolver(resolver)
+            .build()
     }
 
     /// Sends a request and reads its answer to the end.
     pub(super) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, SendError> {
         let request = reqwest::Request::try_from(request).map_err(SendError::of)?;
         self.check(request.url())?;
-        let response = self.client.execute(request).await.map_err(SendError::of)?;
+        let client = match request.url().scheme() {
+            "http" => &self.plain,
+            _ => &self.secure,
+        };
+        let response = client.execute(request).await.map_err(SendError::of)?;
         let status = response.status();
         let headers = response.headers().clone();
         let mut answer = HttpResponse::new(read_body(response).await?);
@@ -119,7 +149,7 @@ impl Http {
     }
 
     /// Whether the rules allow the URL.
-    pub(super) fn check(&self, url: &Url) -> Result<(), InsecureUrl> {
+    pub(super) fn check(&self, url: &Url) -> Result<(), UnsafeUrl> {
         self.rules.check(url)
     }
 }
@@ -155,7 +185,7 @@ async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, SendError
 }
 
 /// `rustls` takes its cryptography from a provider that is installed once per process.
-fn install_tls() {
+pub(super) fn install_tls() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         // An error says that another part of the process has installed one already, which serves as well.
