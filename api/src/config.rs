@@ -4,14 +4,18 @@
 //! its setting.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderValue;
+use ipnet::IpNet;
 use url::Url;
 
 use crate::application::token::ExpiresAs;
 use crate::return_url::ReturnUrlPolicy;
 
+mod access;
 mod database;
 mod effective;
 mod error;
@@ -53,6 +57,17 @@ pub enum SubjectBinding {
     Required,
 }
 
+/// How often each client may call certain doors, a minute; no limit when absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Requesting connections.
+    pub request_connection: Option<NonZeroU32>,
+    /// The callback.
+    pub callback: Option<NonZeroU32>,
+    /// Reading and refreshing credentials.
+    pub token: Option<NonZeroU32>,
+}
+
 /// Settings that make sense. Made by [`Settings::validate`].
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -88,6 +103,14 @@ pub struct Config {
     pub subject_binding: SubjectBinding,
     /// How a token's end is written.
     pub token_expires_at: ExpiresAs,
+    /// Who may call everything but the doors for people's browsers; everybody when absent.
+    pub allowed_cidrs: Option<Vec<IpNet>>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How often each client may call.
+    pub rate_limits: RateLimits,
+    /// Which web pages may call the Gateway.
+    pub cors_allowed_origins: Vec<HeaderValue>,
     /// Which addresses that are not public providers may be at.
     pub upstreams: UpstreamRules,
     /// How long a consent may take.

@@ -1,7 +1,9 @@
 //! What every door of both surfaces has in common: errors and their envelope, request ids, JSON bodies, API keys,
 //! the request's context, logging.
 
+mod access;
 pub mod auth;
+mod client_ip;
 pub mod context;
 pub mod doors;
 pub mod error;

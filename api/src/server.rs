@@ -7,6 +7,7 @@ use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -23,7 +24,7 @@ use crate::application::recent::Recent;
 use crate::application::waiters::Waiters;
 use crate::application::{Application, Keyring, Parts, Policy};
 use crate::config::{Config, DatabaseChoice, SubjectBinding};
-use crate::http::doors::{Doors, broker, gateway};
+use crate::http::doors::{Access, Doors, broker, gateway};
 use crate::keys::ServerKeys;
 use crate::random::make_bytes;
 use crate::upstream::{Upstream, UpstreamConfig};
@@ -82,6 +83,7 @@ async fn run(
         comparisons: Comparisons::new(stopped.clone()),
         verifications: Verifications::default(),
     };
+    let access = access(config);
     let upgrade = tokio::spawn(rebuilds.upgrade(application.clone()));
     let reloader = tokio::spawn(reload_keys(
         application.clone(),
@@ -93,11 +95,7 @@ async fn run(
     let revoker = tokio::spawn(revoke_at_providers(application.clone(), stopped.clone()));
     let gateway = tokio::spawn(serve_surface(
         listeners.gateway,
-        gateway(
-            doors.clone(),
-            &config.redirect_path,
-            config.gateway_require_api_key,
-        ),
+        gateway(doors.clone(), &access),
         stopped.clone(),
     ));
     let broker = tokio::spawn(serve_surface(
@@ -108,7 +106,7 @@ async fn run(
                 subject_binding: SubjectBinding::Off,
                 ..doors
             },
-            &config.redirect_path,
+            &access,
         ),
         stopped,
     ));
@@ -123,6 +121,17 @@ async fn run(
     }
     application.stop(DRAIN_WITHIN).await;
     Ok(())
+}
+
+fn access(config: &Config) -> Access {
+    Access {
+        redirect_path: config.redirect_path.clone(),
+        all_need_keys: config.gateway_require_api_key,
+        allowed: config.allowed_cidrs.as_deref().map(Arc::from),
+        trusted_proxies: Arc::from(config.trusted_proxies.as_slice()),
+        limits: config.rate_limits,
+        cors_origins: config.cors_allowed_origins.clone(),
+    }
 }
 
 async fn bind(config: &Config) -> Result<Listeners> {

@@ -39,7 +39,11 @@ async fn the_log_names_the_route_template_and_never_the_path() {
     let captured = Captured::default();
     let written = logging::start(LogFormat::Json, captured.clone());
 
-    let router = with_common_layers(Router::new().route("/v1/token/{id}", get(greet)));
+    let router = with_common_layers(
+        Router::new().route("/v1/token/{id}", get(greet)),
+        Arc::default(),
+        None,
+    );
     let request =
         Request::get("/v1/token/bearer-capability?also=s3cret").header("X-Request-ID", "trace-3");
     let response = router

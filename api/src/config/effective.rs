@@ -1,7 +1,9 @@
 //! The configuration as `nexus check-config` prints it.
 
-use std::fmt::Write;
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::upstreams::UpstreamRules;
 use super::{Config, LogFormat, REDACTED, SubjectBinding, database};
@@ -15,6 +17,7 @@ pub(super) fn rows(config: &Config) -> Vec<Row> {
     [
         storage(config),
         keys(config),
+        access(config),
         listening(config),
         consent(config),
         limits(config),
@@ -65,6 +68,39 @@ fn keys(config: &Config) -> Vec<Row> {
             config.resolve_require_api_key.to_string(),
         ),
     ]
+}
+
+fn access(config: &Config) -> Vec<Row> {
+    let limits = &config.rate_limits;
+    let per_minute = |limit: Option<NonZeroU32>| {
+        limit.map_or_else(|| "no limit".to_owned(), |limit| limit.to_string())
+    };
+    let allowed = config.allowed_cidrs.as_deref();
+    let origins = config.cors_allowed_origins.iter();
+    let origins = origins.filter_map(|origin| origin.to_str().ok());
+    vec![
+        (
+            "ALLOWED_CIDRS",
+            allowed.map_or_else(|| "everybody".to_owned(), joined),
+        ),
+        ("TRUSTED_PROXIES", joined(&config.trusted_proxies)),
+        (
+            "CORS_ALLOWED_ORIGINS",
+            origins.collect::<Vec<_>>().join(","),
+        ),
+        ("RATE_LIMIT_ENABLED", limits.token.is_some().to_string()),
+        (
+            "RATE_LIMIT_REQUEST_CONNECTION_RPM",
+            per_minute(limits.request_connection),
+        ),
+        ("RATE_LIMIT_CALLBACK_RPM", per_minute(limits.callback)),
+        ("RATE_LIMIT_TOKEN_RPM", per_minute(limits.token)),
+    ]
+}
+
+fn joined(ranges: &[IpNet]) -> String {
+    let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+    ranges.join(",")
 }
 
 fn listening(config: &Config) -> Vec<Row> {
@@ -151,11 +187,7 @@ fn upstreams(rules: &UpstreamRules) -> String {
     match rules {
         UpstreamRules::PublicOnly => "false".to_owned(),
         UpstreamRules::Loopback => "127.0.0.0/8,::1".to_owned(),
-        UpstreamRules::Ranges(ranges) => ranges.iter().fold(String::new(), |mut text, range| {
-            let comma = if text.is_empty() { "" } else { "," };
-            let _ = write!(text, "{comma}{range}");
-            text
-        }),
+        UpstreamRules::Ranges(ranges) => joined(ranges),
         UpstreamRules::Anywhere => "true".to_owned(),
     }
 }

@@ -62,6 +62,18 @@ settings! {
         /// Ranges, or `true`, that provider URLs may point into although private
         /// [default: loopback while bound to loopback]
         allow_private_upstreams "ALLOW_PRIVATE_UPSTREAMS",
+        /// Ranges that may call everything but the doors for people's browsers, separated by commas [default: everybody]
+        allowed_cidrs "ALLOWED_CIDRS",
+        /// Ranges of proxies whose `X-Forwarded-For` is believed, separated by commas
+        trusted_proxies "TRUSTED_PROXIES",
+        /// Origins of web pages that may call the Gateway, separated by commas
+        cors_allowed_origins "CORS_ALLOWED_ORIGINS",
+        /// How often a client may request connections, a minute [default: 10]
+        rate_limit_request_connection_rpm "RATE_LIMIT_REQUEST_CONNECTION_RPM",
+        /// How often a client may come to the callback, a minute [default: 20]
+        rate_limit_callback_rpm "RATE_LIMIT_CALLBACK_RPM",
+        /// How often a client may read and refresh credentials, a minute [default: 60]
+        rate_limit_token_rpm "RATE_LIMIT_TOKEN_RPM",
         /// How long a consent may take [default: 15m]
         state_ttl "STATE_TTL",
         /// How long before its expiry a credential is refreshed [default: 60s]
@@ -103,6 +115,10 @@ settings! {
         resolve_require_api_key "RESOLVE_REQUIRE_API_KEY",
         /// Permits `REQUIRE_API_KEY=false` on an address that others can reach [default: false]
         allow_insecure "ALLOW_INSECURE",
+        /// Refuses to start unless `ALLOWED_CIDRS` names somebody [default: false]
+        require_allowlist "REQUIRE_ALLOWLIST",
+        /// Whether the rate limits hold [default: false]
+        rate_limit_enabled "RATE_LIMIT_ENABLED",
         /// Refuses to start when the connection to PostgreSQL is not encrypted [default: false]
         enforce_db_ssl "ENFORCE_DB_SSL",
     }

@@ -314,6 +314,7 @@ fn every_setting_that_matters_is_shown_once() {
         "DB_SSLROOTCERT",
         "ENFORCE_DB_SSL",
         "REDIS_URL",
+        "REQUIRE_ALLOWLIST",
     ];
     for (_, name) in settings::NAMES {
         assert!(

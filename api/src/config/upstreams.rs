@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use url::{Host, Url};
 
+use super::access::ranges;
 use super::error::ConfigError;
 use super::special::is_public;
 use crate::return_url::is_loopback;
@@ -51,11 +52,7 @@ impl UpstreamRules {
             None => Ok(UpstreamRules::PublicOnly),
             Some(text) if text.eq_ignore_ascii_case("true") => Ok(UpstreamRules::Anywhere),
             Some(text) if text.eq_ignore_ascii_case("false") => Ok(UpstreamRules::PublicOnly),
-            Some(text) => text
-                .split(',')
-                .map(range)
-                .collect::<Result<_, _>>()
-                .map(UpstreamRules::Ranges),
+            Some(text) => ranges("ALLOW_PRIVATE_UPSTREAMS", text).map(UpstreamRules::Ranges),
         }
     }
 
@@ -106,18 +103,6 @@ impl UpstreamRules {
     fn names_may_be_plain(&self) -> bool {
         matches!(self, UpstreamRules::Ranges(_) | UpstreamRules::Anywhere)
     }
-}
-
-fn range(text: &str) -> Result<IpNet, ConfigError> {
-    let text = text.trim();
-    text.parse()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| {
-            ConfigError::new(
-                "ALLOW_PRIVATE_UPSTREAMS",
-                format!("`{text}` is neither true, false nor a range like 10.0.0.0/8"),
-            )
-        })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::error::ConfigError;
 use super::parse::{duration, given, http_url, number, positive_duration, switch};
 use super::settings::Settings;
 use super::upstreams::UpstreamRules;
-use super::{Config, LogFormat, SubjectBinding, database, keys};
+use super::{Config, LogFormat, SubjectBinding, access, database, keys};
 use crate::application::token::ExpiresAs;
 use crate::return_url::ReturnUrlPolicy;
 
@@ -40,6 +40,10 @@ impl Settings {
             )?,
             subject_binding: subject_binding(&self)?,
             token_expires_at: token_expires_at(&self)?,
+            allowed_cidrs: access::allowed_cidrs(&self)?,
+            trusted_proxies: access::trusted_proxies(&self)?,
+            rate_limits: access::rate_limits(&self)?,
+            cors_allowed_origins: access::cors_allowed_origins(&self)?,
             upstreams: UpstreamRules::parse(
                 given(self.allow_private_upstreams.as_ref()),
                 loopback,

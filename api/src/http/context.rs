@@ -1,14 +1,14 @@
 //! Who asks, and how: what a request contributes to the metadata of its events.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use http::header::USER_AGENT;
 use http::request::Parts;
 use nexus_domain::metadata::Metadata;
 
 use super::auth::Actor;
+use super::client_ip::ClientIp;
 use super::request_id::RequestId;
 
 const MAX_USER_AGENT: usize = 256;
@@ -18,7 +18,7 @@ const MAX_USER_AGENT: usize = 256;
 pub struct RequestContext {
     /// Name of the API key, when a valid one was sent.
     pub actor: Option<String>,
-    /// Address of the peer, when the server was told it by the listener.
+    /// Address of the client: the peer's, or whom trusted proxies name.
     pub ip_address: Option<String>,
     /// `User-Agent`, its first 256 characters.
     pub user_agent: Option<String>,
@@ -54,10 +54,10 @@ impl RequestContext {
         let actor = extensions
             .get::<Actor>()
             .map(|Actor(name)| name.to_string());
-        let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+        let client = extensions.get::<ClientIp>();
         RequestContext {
             actor,
-            ip_address: peer.map(|ConnectInfo(address)| address.ip().to_canonical().to_string()),
+            ip_address: client.map(|ClientIp(address)| address.to_string()),
             user_agent: user_agent(parts),
             request_id: extensions
                 .get::<RequestId>()
@@ -93,10 +93,10 @@ mod tests {
     use super::*;
 
     fn context(agent: &[u8]) -> RequestContext {
-        let address: SocketAddr = "[::ffff:192.0.2.7]:4321".parse().unwrap();
+        let address = "192.0.2.7".parse().unwrap();
         let request = Request::get("/")
             .header(USER_AGENT, agent)
-            .extension(ConnectInfo(address))
+            .extension(ClientIp(address))
             .extension(RequestId::parse("r-1").unwrap());
         RequestContext::of(&request.body(()).unwrap().into_parts().0)
     }

@@ -21,7 +21,7 @@ mod revoke;
 mod surfaces;
 mod token;
 
-pub use surfaces::{broker, gateway};
+pub use surfaces::{Access, broker, gateway};
 
 /// What the doors share; clones share it.
 #[derive(Clone)]

@@ -1,25 +1,41 @@
 //! The middleware that every surface wears, in its order.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use ipnet::IpNet;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::CorsLayer;
 
+use super::client_ip::identified;
 use super::error::ApiError;
 use super::fallback::with_fallbacks;
 use super::log::LogLayer;
 
-/// Dresses a surface's router: from the outside in, the request id with the envelope and the safety headers, the log
+/// Dresses a surface's router: from the outside in, who the client is behind `trusted_proxies`, the request id with the envelope and the safety headers, the log
 /// line, and the net under panicking handlers (500 `internal`). Unknown paths and methods are answered, too.
-pub fn with_common_layers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+pub fn with_common_layers<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+    trusted_proxies: Arc<[IpNet]>,
+    cors: Option<CorsLayer>,
+) -> Router<S> {
+    let router = with_fallbacks(router);
+    // Preflights are answered before it is found out that their method is none of the door's.
+    let router = match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
     let layers = ServiceBuilder::new()
+        .map_request(move |request: Request| identified(request, &trusted_proxies))
         .layer(LogLayer)
         .map_response(|response: Response<_>| response.map(Body::new))
         .layer(CatchPanicLayer::custom(panicked));
-    with_fallbacks(router).layer(layers)
+    router.layer(layers)
 }
 
 /// The panic's own message may quote anything, so it is not repeated here.
@@ -31,7 +47,7 @@ fn panicked(_: Box<dyn Any + Send>) -> Response {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use axum::extract::{Path, Request};
+    use axum::extract::Path;
     use axum::routing::get;
     use http::header::{ALLOW, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
     use tower::ServiceExt;
@@ -54,7 +70,7 @@ mod tests {
                 get(|Path(n): Path<u32>| async move { n.to_string() }),
             )
             .route("/break", get(break_down));
-        with_common_layers(router)
+        with_common_layers(router, Arc::default(), None)
     }
 
     async fn ask(method: &str, path: &str, id: Option<&str>) -> (Response, serde_json::Value) {

@@ -1,18 +1,42 @@
 //! The two surfaces: which doors each mounts, and which of them need a key.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Router;
 use axum::routing::{delete, get, post};
+use http::{HeaderName, HeaderValue, Method};
+use ipnet::IpNet;
+use tower_http::cors::CorsLayer;
 
 use super::{
     Doors, audit, audit_proof, callback, capture, check_connection, connections, health,
     projections, providers, refresh, request_connection, revoke, token,
 };
+use crate::config::RateLimits;
+use crate::http::access::{with_allow_list, with_rate_limit};
 use crate::http::auth::{KeyPolicy, with_api_key};
 use crate::http::stack::with_common_layers;
 
-/// The Gateway: for agents, applications and people's browsers. `all_need_keys` extends the keys
-/// to the connection and token doors.
-pub fn gateway(doors: Doors, redirect_path: &str, all_need_keys: bool) -> Router {
+/// What is configured of a surface.
+#[derive(Clone)]
+pub struct Access {
+    /// The path of the callback.
+    pub redirect_path: String,
+    /// Whether the connection and token doors need a key, too.
+    pub all_need_keys: bool,
+    /// Who may call everything but the doors for people's browsers.
+    pub allowed: Option<Arc<[IpNet]>>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// How often each client may call, a minute.
+    pub limits: RateLimits,
+    /// Which web pages may call the Gateway.
+    pub cors_origins: Vec<HeaderValue>,
+}
+
+/// The Gateway: for agents, applications and people's browsers. Must be called inside a Tokio runtime.
+pub fn gateway(doors: Doors, access: &Access) -> Router {
     let needs_key = |needed| {
         if needed {
             KeyPolicy::Any
@@ -20,36 +44,81 @@ pub fn gateway(doors: Doors, redirect_path: &str, all_need_keys: bool) -> Router
             KeyPolicy::Optional
         }
     };
-    let connections = Router::new()
-        .route("/v1/request-connection", post(request_connection::post))
-        .route("/v1/check-connection/{id}", get(check_connection::get))
+    let limits = access.limits;
+    let requesting = Router::new().route("/v1/request-connection", post(request_connection::post));
+    let requesting = with_rate_limit(requesting, limits.request_connection);
+    let reading = Router::new()
         .route("/v1/token/{id}", get(token::get))
-        .route("/v1/refresh/{id}", post(refresh::post))
-        .route("/v1/connections/{id}", delete(revoke::revoke));
+        .route("/v1/refresh/{id}", post(refresh::post));
     let resolve = Router::new().route("/v1/resolve", get(connections::resolve));
+    let connections = Router::new()
+        .route("/v1/check-connection/{id}", get(check_connection::get))
+        .route("/v1/connections/{id}", delete(revoke::revoke))
+        .merge(requesting)
+        .merge(with_rate_limit(reading, limits.token));
     let listing = Router::new().route("/v1/connections", get(connections::list));
     // The one-time state is what opens these.
     let open = Router::new()
         .route("/v1/capture-schema", get(capture::get_schema))
         .route("/v1/capture-credential", post(capture::post_credential))
-        .route("/v1/callback", get(callback::get))
-        .route("/v1/health", get(health::get));
-    let resolve_needs_key = doors.resolve_needs_key || all_need_keys;
+        .merge(with_rate_limit(
+            Router::new().route("/v1/callback", get(callback::get)),
+            limits.callback,
+        ))
+        .merge(browser_doors(access));
+    let health = Router::new().route("/v1/health", get(health::get));
+    let resolve_needs_key = doors.resolve_needs_key || access.all_need_keys;
+    let listed = |router| with_allow_list(router, access.allowed.as_ref());
     let guarded = [
-        (providers::gateway_routes(), KeyPolicy::AdminToWrite),
-        (listing, KeyPolicy::Admin),
-        (connections, needs_key(all_need_keys)),
-        (resolve, needs_key(resolve_needs_key)),
+        (listed(providers::gateway_routes()), KeyPolicy::AdminToWrite),
+        (listed(listing), KeyPolicy::Admin),
+        (listed(connections), needs_key(access.all_need_keys)),
         (
-            open.merge(browser_doors(redirect_path)),
-            KeyPolicy::Optional,
+            listed(with_rate_limit(resolve, limits.token)),
+            needs_key(resolve_needs_key),
         ),
+        (open.merge(health), KeyPolicy::Optional),
     ];
-    surface(doors, guarded)
+    surface(doors, guarded, access, access.cors_origins.clone())
 }
 
+/// What a web page of another origin may ask and see.
+fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
+        .allow_headers(ASKED_WITH.map(HeaderName::from_static))
+        .expose_headers(ANSWERED_WITH.map(HeaderName::from_static))
+        .max_age(CORS_FOR)
+}
+
+const CORS_FOR: Duration = Duration::from_mins(10);
+const ASKED_WITH: [&str; 8] = [
+    "content-type",
+    "idempotency-key",
+    "if-none-match",
+    "x-api-key",
+    "x-nexus-agent",
+    "x-nexus-operation",
+    "x-nexus-subject",
+    "x-request-id",
+];
+const ANSWERED_WITH: [&str; 5] = [
+    "etag",
+    "link",
+    "retry-after",
+    "x-next-cursor",
+    "x-request-id",
+];
+
 /// The Broker: for operators and auditors; a key on everything but the browser doors and health.
-pub fn broker(doors: Doors, redirect_path: &str) -> Router {
+pub fn broker(doors: Doors, access: &Access) -> Router {
     let keyed = providers::broker_routes()
         .merge(connections::broker_routes())
         .route("/auth/consent-spec", post(request_connection::post))
@@ -70,22 +139,28 @@ pub fn broker(doors: Doors, redirect_path: &str) -> Router {
             "/admin/v1/projections/{name}/verify",
             post(projections::verify),
         );
-    let open = browser_doors(redirect_path);
-    surface(
-        doors,
-        [(keyed, KeyPolicy::Operator), (open, KeyPolicy::Optional)],
-    )
+    let keyed = with_allow_list(keyed, access.allowed.as_ref());
+    let guarded = [
+        (keyed, KeyPolicy::Operator),
+        (browser_doors(access), KeyPolicy::Optional),
+    ];
+    surface(doors, guarded, access, Vec::new())
 }
 
 /// What people's browsers open, on both ports.
-fn browser_doors(redirect_path: &str) -> Router<Doors> {
-    Router::new()
-        .route(redirect_path, get(callback::get))
+fn browser_doors(access: &Access) -> Router<Doors> {
+    let callback = Router::new().route(&access.redirect_path, get(callback::get));
+    with_rate_limit(callback, access.limits.callback)
         .route("/auth/capture-schema", get(capture::get_schema))
 }
 
 /// A surface of doors, each kind with the keys that open it, and of those that every surface has.
-fn surface<const N: usize>(doors: Doors, guarded: [(Router<Doors>, KeyPolicy); N]) -> Router {
+fn surface<const N: usize>(
+    doors: Doors,
+    guarded: [(Router<Doors>, KeyPolicy); N],
+    access: &Access,
+    cors_origins: Vec<HeaderValue>,
+) -> Router {
     let health = Router::new()
         .route("/health", get(health::get))
         .route("/livez", get(health::live));
@@ -101,5 +176,6 @@ fn surface<const N: usize>(doors: Doors, guarded: [(Router<Doors>, KeyPolicy); N
         guard(health, KeyPolicy::Optional),
         |all, (router, policy)| all.merge(guard(router, policy)),
     );
-    with_common_layers(all).with_state(doors)
+    let cors = (!cors_origins.is_empty()).then(|| cors(cors_origins));
+    with_common_layers(all, Arc::clone(&access.trusted_proxies), cors).with_state(doors)
 }

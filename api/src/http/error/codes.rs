@@ -79,6 +79,10 @@ refusals! {
     CONFLICT idempotency_conflict;
     /// 400: a header is too long or no text; detail `header`.
     BAD_REQUEST invalid_header;
+    /// 403: the caller's address is not among those that may call.
+    FORBIDDEN ip_not_allowed;
+    /// 429: the caller's address calls too often.
+    TOO_MANY_REQUESTS rate_limited;
     /// 403: a caller key does not open this door.
     FORBIDDEN api_key_not_permitted;
     /// 401: `X-Nexus-Subject` is required and missing.
