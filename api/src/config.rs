@@ -70,6 +70,10 @@ pub struct RateLimits {
 
 /// Settings that make sense. Made by [`Settings::validate`].
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own, named after its setting"
+)]
 pub struct Config {
     /// The database that holds the log and the read models.
     pub database: DatabaseChoice,
@@ -97,6 +101,8 @@ pub struct Config {
     pub gateway_require_api_key: bool,
     /// Whether `/v1/resolve` asks for a key.
     pub resolve_require_api_key: bool,
+    /// Whether `/metrics` asks for a key.
+    pub metrics_require_api_key: bool,
     /// How often the files of admin keys are read again.
     pub api_key_reload_interval: Duration,
     /// Whether callers say for whom they call.

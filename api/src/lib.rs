@@ -6,6 +6,7 @@ pub mod config;
 pub mod http;
 pub mod keys;
 pub mod logging;
+pub mod metrics;
 pub mod panics;
 pub mod random;
 pub mod return_url;

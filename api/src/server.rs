@@ -26,6 +26,7 @@ use crate::application::{Application, Keyring, Parts, Policy};
 use crate::config::{Config, DatabaseChoice, SubjectBinding};
 use crate::http::doors::{Access, Doors, broker, gateway};
 use crate::keys::ServerKeys;
+use crate::metrics::Metrics;
 use crate::random::make_bytes;
 use crate::upstream::{Upstream, UpstreamConfig};
 use crate::workers::{
@@ -77,6 +78,7 @@ async fn run(
         application: application.clone(),
         keys: keys.api_keys.clone(),
         require_key: config.require_api_key,
+        metrics: Metrics::default(),
         subject_binding: config.subject_binding,
         resolve_needs_key: config.resolve_require_api_key,
         rebuilds: rebuilds.clone(),
@@ -127,6 +129,7 @@ fn access(config: &Config) -> Access {
     Access {
         redirect_path: config.redirect_path.clone(),
         all_need_keys: config.gateway_require_api_key,
+        metrics_need_key: config.metrics_require_api_key,
         allowed: config.allowed_cidrs.as_deref().map(Arc::from),
         trusted_proxies: Arc::from(config.trusted_proxies.as_slice()),
         limits: config.rate_limits,

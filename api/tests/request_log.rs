@@ -8,8 +8,10 @@ use axum::body::Body;
 use axum::extract::{Path, Request};
 use axum::routing::get;
 use nexus_api::config::LogFormat;
+use nexus_api::http::log::LogLayer;
 use nexus_api::http::stack::with_common_layers;
 use nexus_api::logging;
+use nexus_api::metrics::{Metrics, Surface};
 use tower::ServiceExt;
 
 #[derive(Clone, Default)]
@@ -43,6 +45,10 @@ async fn the_log_names_the_route_template_and_never_the_path() {
         Router::new().route("/v1/token/{id}", get(greet)),
         Arc::default(),
         None,
+        LogLayer {
+            metrics: Metrics::default(),
+            surface: Surface::Gateway,
+        },
     );
     let request =
         Request::get("/v1/token/bearer-capability?also=s3cret").header("X-Request-ID", "trace-3");

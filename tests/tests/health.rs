@@ -6,6 +6,7 @@ on_both_databases! {
     a_ready_vault_is_healthy_on_both_surfaces,
     every_answer_carries_a_request_id,
     unknown_paths_and_methods_get_the_envelope,
+    the_metrics_count_answers_by_route,
 }
 
 async fn a_ready_vault_is_healthy_on_both_surfaces(database: Database) {
@@ -86,4 +87,37 @@ async fn a_vault_without_its_database_lives_but_is_not_healthy() {
         (nexus.gateway().get("/health").await.status == 200).then_some(())
     })
     .await;
+}
+
+async fn the_metrics_count_answers_by_route(database: Database) {
+    let nexus = TestNexus::start(database).await;
+    let unknown = "/v1/token/0b6cf3f2-6f0f-4c3b-9a55-2f5d8d4a8b90";
+    for _ in 0..3 {
+        nexus.gateway().get(unknown).await.expect(404);
+    }
+    let metrics = nexus.broker_without_key().get("/metrics").await;
+    assert_eq!(metrics.status, 200);
+    let counted = "nexus_http_requests_total{surface=\"gateway\",method=\"GET\",route=\"/v1/token/{id}\",status=\"404\"} 3";
+    assert!(
+        metrics.text.lines().any(|line| line == counted),
+        "{}",
+        metrics.text
+    );
+    assert!(!metrics.text.contains("0b6cf3f2"), "no path is a label");
+    nexus
+        .gateway()
+        .get("/metrics")
+        .await
+        .refused(404, "not_found");
+    let keyed = nexus
+        .into_stopped()
+        .await
+        .set("METRICS_REQUIRE_API_KEY", "true");
+    let nexus = keyed.start().await;
+    nexus
+        .broker_without_key()
+        .get("/metrics")
+        .await
+        .refused(401, "missing_api_key");
+    assert_eq!(nexus.broker().get("/metrics").await.status, 200);
 }

@@ -52,6 +52,12 @@ impl Waiters {
         }
     }
 
+    /// How many connections are waited for.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.waiting().len() as u64
+    }
+
     fn waiting(&self) -> MutexGuard<'_, HashMap<ConnectionReference, Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

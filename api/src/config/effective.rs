@@ -64,6 +64,10 @@ fn keys(config: &Config) -> Vec<Row> {
             config.gateway_require_api_key.to_string(),
         ),
         (
+            "METRICS_REQUIRE_API_KEY",
+            config.metrics_require_api_key.to_string(),
+        ),
+        (
             "RESOLVE_REQUIRE_API_KEY",
             config.resolve_require_api_key.to_string(),
         ),

@@ -113,6 +113,8 @@ settings! {
         gateway_require_api_key "GATEWAY_REQUIRE_API_KEY",
         /// Whether `/v1/resolve` asks for a key: a workspace's id can be guessed [default: true]
         resolve_require_api_key "RESOLVE_REQUIRE_API_KEY",
+        /// Whether the Broker's `/metrics` asks for a key [default: false]
+        metrics_require_api_key "METRICS_REQUIRE_API_KEY",
         /// Permits `REQUIRE_API_KEY=false` on an address that others can reach [default: false]
         allow_insecure "ALLOW_INSECURE",
         /// Refuses to start unless `ALLOWED_CIDRS` names somebody [default: false]

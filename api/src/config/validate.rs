@@ -39,6 +39,11 @@ impl Settings {
                 Duration::from_secs(30),
             )?,
             subject_binding: subject_binding(&self)?,
+            metrics_require_api_key: switch(
+                "METRICS_REQUIRE_API_KEY",
+                self.metrics_require_api_key.as_ref(),
+                false,
+            )?,
             token_expires_at: token_expires_at(&self)?,
             allowed_cidrs: access::allowed_cidrs(&self)?,
             trusted_proxies: access::trusted_proxies(&self)?,

@@ -4,6 +4,7 @@ use crate::application::{Application, Fault};
 use crate::config::SubjectBinding;
 use crate::http::error::ApiError;
 use crate::keys::ApiKeys;
+use crate::metrics::Metrics;
 
 mod audit;
 mod audit_proof;
@@ -13,6 +14,7 @@ mod capture;
 mod check_connection;
 mod connections;
 mod health;
+mod metrics;
 mod projections;
 mod providers;
 mod refresh;
@@ -32,6 +34,8 @@ pub struct Doors {
     pub keys: ApiKeys,
     /// Whether doors that need a key ask for it.
     pub require_key: bool,
+    /// What is counted.
+    pub metrics: Metrics,
     /// Whether callers say for whom they call.
     pub subject_binding: SubjectBinding,
     /// Whether resolving asks for a key.

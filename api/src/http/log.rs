@@ -17,18 +17,27 @@ use super::error::complete;
 use super::headers::protect;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use crate::logging::under;
+use crate::metrics::{Metrics, Surface};
 
 /// Gives a request its [`RequestId`], answers with it in header and error envelope, and logs the request once it is
 /// answered: its method, the *template* of its route, the status, the latency in milliseconds and the id. Never the
-/// path: a connection's id in it opens that connection. Whatever the handler logs stands under the same id.
-#[derive(Clone, Copy, Debug)]
-pub struct LogLayer;
+/// path: a connection's id in it opens that connection. The answer is counted, too. Whatever the handler logs stands under the same id.
+#[derive(Clone, Debug)]
+pub struct LogLayer {
+    /// Where answers are counted.
+    pub metrics: Metrics,
+    /// Under which surface.
+    pub surface: Surface,
+}
 
 impl<S> Layer<S> for LogLayer {
     type Service = Log<S>;
 
     fn layer(&self, inner: S) -> Log<S> {
-        Log { inner }
+        Log {
+            inner,
+            layer: self.clone(),
+        }
     }
 }
 
@@ -36,6 +45,7 @@ impl<S> Layer<S> for LogLayer {
 #[derive(Clone, Debug)]
 pub struct Log<S> {
     inner: S,
+    layer: LogLayer,
 }
 
 impl<S> Service<Request> for Log<S>
@@ -61,6 +71,7 @@ where
             route,
             id,
             started: Instant::now(),
+            layer: self.layer.clone(),
         }
     }
 }
@@ -78,6 +89,7 @@ pin_project! {
         route: Option<MatchedPath>,
         id: RequestId,
         started: Instant,
+        layer: LogLayer,
     }
 }
 
@@ -92,6 +104,14 @@ where
         let this = self.project();
         let answer = this.answer;
         let response = ready!(under(this.id, || answer.poll(context)))?.into_response();
+        let took = this.started.elapsed();
+        this.layer.metrics.answered(
+            this.layer.surface,
+            this.method,
+            this.route.as_ref(),
+            response.status(),
+            took,
+        );
         under(this.id, || {
             tracing::info!(
                 method = this.method.as_str(),
@@ -100,7 +120,7 @@ where
                     .as_ref()
                     .map_or("(no route)", MatchedPath::as_str),
                 status = response.status().as_u16(),
-                latency_ms = this.started.elapsed().as_secs_f64() * 1000.0,
+                latency_ms = took.as_secs_f64() * 1000.0,
                 "answered"
             );
         });

@@ -23,6 +23,7 @@ pub fn with_common_layers<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     trusted_proxies: Arc<[IpNet]>,
     cors: Option<CorsLayer>,
+    log: LogLayer,
 ) -> Router<S> {
     let router = with_fallbacks(router);
     // Preflights are answered before it is found out that their method is none of the door's.
@@ -32,7 +33,7 @@ pub fn with_common_layers<S: Clone + Send + Sync + 'static>(
     };
     let layers = ServiceBuilder::new()
         .map_request(move |request: Request| identified(request, &trusted_proxies))
-        .layer(LogLayer)
+        .layer(log)
         .map_response(|response: Response<_>| response.map(Body::new))
         .layer(CatchPanicLayer::custom(panicked));
     router.layer(layers)
@@ -53,6 +54,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::metrics::{Metrics, Surface};
 
     async fn greet(Path(id): Path<String>) -> String {
         format!("hello {id}")
@@ -63,6 +65,10 @@ mod tests {
     }
 
     fn router() -> Router {
+        let log = LogLayer {
+            metrics: Metrics::default(),
+            surface: Surface::Gateway,
+        };
         let router = Router::new()
             .route("/v1/token/{id}", get(greet))
             .route(
@@ -70,7 +76,7 @@ mod tests {
                 get(|Path(n): Path<u32>| async move { n.to_string() }),
             )
             .route("/break", get(break_down));
-        with_common_layers(router, Arc::default(), None)
+        with_common_layers(router, Arc::default(), None, log)
     }
 
     async fn ask(method: &str, path: &str, id: Option<&str>) -> (Response, serde_json::Value) {

@@ -10,13 +10,15 @@ use ipnet::IpNet;
 use tower_http::cors::CorsLayer;
 
 use super::{
-    Doors, audit, audit_proof, callback, capture, check_connection, connections, health,
+    Doors, audit, audit_proof, callback, capture, check_connection, connections, health, metrics,
     projections, providers, refresh, request_connection, revoke, token,
 };
 use crate::config::RateLimits;
 use crate::http::access::{with_allow_list, with_rate_limit};
 use crate::http::auth::{KeyPolicy, with_api_key};
+use crate::http::log::LogLayer;
 use crate::http::stack::with_common_layers;
+use crate::metrics::Surface;
 
 /// What is configured of a surface.
 #[derive(Clone)]
@@ -25,6 +27,8 @@ pub struct Access {
     pub redirect_path: String,
     /// Whether the connection and token doors need a key, too.
     pub all_need_keys: bool,
+    /// Whether the metrics need a key.
+    pub metrics_need_key: bool,
     /// Who may call everything but the doors for people's browsers.
     pub allowed: Option<Arc<[IpNet]>>,
     /// Whose `X-Forwarded-For` is believed.
@@ -79,7 +83,8 @@ pub fn gateway(doors: Doors, access: &Access) -> Router {
         ),
         (open.merge(health), KeyPolicy::Optional),
     ];
-    surface(doors, guarded, access, access.cors_origins.clone())
+    let cors = access.cors_origins.clone();
+    surface(Surface::Gateway, doors, guarded, access, cors)
 }
 
 /// What a web page of another origin may ask and see.
@@ -140,11 +145,19 @@ pub fn broker(doors: Doors, access: &Access) -> Router {
             post(projections::verify),
         );
     let keyed = with_allow_list(keyed, access.allowed.as_ref());
+    let metrics = Router::new().route("/metrics", get(metrics::get));
+    let metrics = with_allow_list(metrics, access.allowed.as_ref());
+    let metrics_policy = if access.metrics_need_key {
+        KeyPolicy::Operator
+    } else {
+        KeyPolicy::Optional
+    };
     let guarded = [
         (keyed, KeyPolicy::Operator),
+        (metrics, metrics_policy),
         (browser_doors(access), KeyPolicy::Optional),
     ];
-    surface(doors, guarded, access, Vec::new())
+    surface(Surface::Broker, doors, guarded, access, Vec::new())
 }
 
 /// What people's browsers open, on both ports.
@@ -156,6 +169,7 @@ fn browser_doors(access: &Access) -> Router<Doors> {
 
 /// A surface of doors, each kind with the keys that open it, and of those that every surface has.
 fn surface<const N: usize>(
+    surface: Surface,
     doors: Doors,
     guarded: [(Router<Doors>, KeyPolicy); N],
     access: &Access,
@@ -177,5 +191,9 @@ fn surface<const N: usize>(
         |all, (router, policy)| all.merge(guard(router, policy)),
     );
     let cors = (!cors_origins.is_empty()).then(|| cors(cors_origins));
-    with_common_layers(all, Arc::clone(&access.trusted_proxies), cors).with_state(doors)
+    let log = LogLayer {
+        metrics: doors.metrics.clone(),
+        surface,
+    };
+    with_common_layers(all, Arc::clone(&access.trusted_proxies), cors, log).with_state(doors)
 }
