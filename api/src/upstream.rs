@@ -14,6 +14,7 @@ mod error;
 mod http;
 mod id_token;
 mod profile;
+mod quirks;
 mod resolve;
 mod revoke;
 mod token;
@@ -26,6 +27,7 @@ pub use error::UpstreamError;
 pub use http::{MAX_ANSWER_BYTES, SendError};
 pub use id_token::{IdTokenClaims, IdTokenError};
 pub use profile::{ClientAuthMethod, ForeignIssuer, ResolvedProvider};
+pub use quirks::Quirks;
 pub use revoke::RevocableToken;
 pub use token::TokenAnswer;
 

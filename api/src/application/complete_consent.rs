@@ -283,7 +283,10 @@ impl Application {
         };
         fault::point("consent.after_answer");
         let claims = self.verified_claims(&resolved, row, state, &answer).await?;
-        Ok(Redeemed { answer, claims })
+        Ok(Redeemed {
+            answer: resolved.quirks.as_used(answer),
+            claims,
+        })
     }
 
     /// The claims of the id token: needed when `openid` was asked for and the issuer is known.

@@ -289,12 +289,13 @@ impl Application {
         )
         .await;
         fault::point("refresh.after_answer");
-        answer.unwrap_or_else(|_| {
+        let answer = answer.unwrap_or_else(|_| {
             Err(CallFailure {
                 outcome: Outcome::Unknown,
                 ..CallFailure::unsent("timeout")
             })
-        })
+        })?;
+        Ok(resolved.quirks.as_used(answer))
     }
 
     /// Records a new credential.

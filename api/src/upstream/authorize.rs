@@ -54,8 +54,13 @@ impl Upstream {
         let mut request = client
             .authorize_url(|| CsrfToken::new(authorization.state.to_owned()))
             .set_redirect_uri(Cow::Owned(redirect))
-            .set_pkce_challenge(challenge(authorization.pkce_verifier))
-            .add_scopes(authorization.scopes.iter().cloned().map(Scope::new));
+            .set_pkce_challenge(challenge(authorization.pkce_verifier));
+        let quirks = &provider.quirks;
+        request = match quirks.joined(authorization.scopes) {
+            _ if quirks.skip_scope_on_auth => request,
+            Some(joined) => request.add_scope(Scope::new(joined)),
+            None => request.add_scopes(authorization.scopes.iter().cloned().map(Scope::new)),
+        };
         for (name, value) in parameters(provider, authorization) {
             request = request.add_extra_param(name, value);
         }

@@ -12,6 +12,7 @@ use url::Url;
 use super::Upstream;
 use super::discovery::Discovered;
 use super::error::UpstreamError;
+use super::quirks::Quirks;
 
 /// Parameters that belong to the flow itself; no setting may speak for them.
 const FLOW_PARAMS: [&str; 11] = [
@@ -64,6 +65,8 @@ pub struct ResolvedProvider {
     pub resources: Vec<String>,
     /// Whether every authorization response carries `iss` (RFC 9207).
     pub promises_iss: bool,
+    /// How it departs from the RFCs.
+    pub quirks: Quirks,
 }
 
 impl fmt::Debug for ResolvedProvider {
@@ -120,6 +123,7 @@ impl Upstream {
             extra_params: extra_params(&profile.params),
             resources: resources(&profile.params),
             promises_iss: discovered.is_some_and(|document| document.promises_iss()),
+            quirks: Quirks::of(&profile.params),
         })
     }
 

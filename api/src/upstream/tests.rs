@@ -11,6 +11,7 @@ use super::*;
 mod discovering;
 mod id_tokens;
 mod provider;
+mod quirks;
 mod resolving;
 mod token_calls;
 mod wire_faults;

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 use nexus_domain::secret::Secret;
 use oauth2::{
     AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet,
@@ -19,6 +19,7 @@ use super::Upstream;
 use super::call::{CallFailure, Facts};
 use super::http::{Http, SendError};
 use super::profile::{ClientAuthMethod, ResolvedProvider};
+use super::quirks::{Quirks, form_as_json};
 use super::wire::{ErrorBody, TokenBody, TokenClient};
 
 /// Tokens, as the token endpoint gave them (RFC 6749 §5.1).
@@ -66,7 +67,7 @@ impl Upstream {
     ) -> Result<TokenAnswer, CallFailure> {
         let redirect = RedirectUrl::new(redirect_uri.to_owned())
             .map_err(|_| CallFailure::unsent("redirect_uri"))?;
-        let call = Call::new(&self.http);
+        let call = Call::new(&self.http, &provider.quirks);
         let answer = client(provider)
             .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(pkce_verifier.expose().to_owned()))
@@ -82,7 +83,7 @@ impl Upstream {
         provider: &ResolvedProvider,
         refresh_token: &Secret,
     ) -> Result<TokenAnswer, CallFailure> {
-        let call = Call::new(&self.http);
+        let call = Call::new(&self.http, &provider.quirks);
         let answer = client(provider)
             .exchange_refresh_token(&RefreshToken::new(refresh_token.expose().to_owned()))
             .request_async(&call)
@@ -107,6 +108,7 @@ fn client(provider: &ResolvedProvider) -> TokenClient<EndpointNotSet, EndpointSe
 /// One call. Remembers what the answer's headers said, which the oauth2 crate does not pass on.
 struct Call<'a> {
     http: &'a Http,
+    quirks: &'a Quirks,
     facts: Mutex<Option<Facts>>,
 }
 
@@ -121,19 +123,30 @@ impl<'c> AsyncHttpClient<'c> for Call<'_> {
 }
 
 impl Call<'_> {
-    fn new(http: &Http) -> Call<'_> {
+    fn new<'a>(http: &'a Http, quirks: &'a Quirks) -> Call<'a> {
         Call {
             http,
+            quirks,
             facts: Mutex::default(),
         }
     }
 
     /// The crate takes 200 with a JSON content type for success; providers use other 2xx statuses and forget the type.
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, SendError> {
+    async fn send(&self, mut request: HttpRequest) -> Result<HttpResponse, SendError> {
+        if self.quirks.json_requests {
+            let form = Zeroizing::new(std::mem::take(request.body_mut()));
+            *request.body_mut() = form_as_json(&form);
+            let json = HeaderValue::from_static("application/json");
+            request.headers_mut().insert(CONTENT_TYPE, json);
+        }
         let mut response = self.http.send(request).await?;
         let facts = Facts::of(response.status(), response.headers());
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some(facts);
-        if response.status().is_success() {
+        let flagged = self.quirks.error_in_200.as_ref();
+        if flagged.is_some_and(|error| error.is_said_by(response.body())) {
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            response.headers_mut().remove(CONTENT_TYPE);
+        } else if response.status().is_success() {
             *response.status_mut() = StatusCode::OK;
             response.headers_mut().remove(CONTENT_TYPE);
         }
@@ -147,7 +160,11 @@ impl Call<'_> {
         sent: &[&Secret],
     ) -> Result<TokenAnswer, CallFailure> {
         let error = match answer {
-            Ok(body) => return Ok(body.into()),
+            Ok(body) => {
+                let mut answer = TokenAnswer::from(body);
+                answer.scope = answer.scope.map(|scope| provider.quirks.split(scope));
+                return Ok(answer);
+            }
             Err(error) => error,
         };
         let secrets: Vec<&str> = sent

@@ -72,6 +72,36 @@ impl ProviderProfile {
                     rule(value.is_string(), "params.revocation_endpoint", NOT_A_URL)?;
                 }
                 ("refresh_rotation", value) => validate_rotation(value)?,
+                ("skip_scope_on_auth", value) => {
+                    rule(
+                        value.is_boolean(),
+                        "params.skip_scope_on_auth",
+                        NOT_A_SWITCH,
+                    )?;
+                }
+                ("skip_scope_on_exchange", value) => rule(
+                    value.is_boolean(),
+                    "params.skip_scope_on_exchange",
+                    NOT_A_SWITCH,
+                )?,
+                ("id_token_as_access_token", value) => rule(
+                    value.is_boolean(),
+                    "params.id_token_as_access_token",
+                    NOT_A_SWITCH,
+                )?,
+                ("scope_separator", value) => rule(
+                    value
+                        .as_str()
+                        .is_some_and(|text| (1..=3).contains(&text.len())),
+                    "params.scope_separator",
+                    "must be one to three characters",
+                )?,
+                ("token_request_format", value) => rule(
+                    matches!(value.as_str(), Some("form" | "json")),
+                    "params.token_request_format",
+                    "must be `form` or `json`",
+                )?,
+                ("error_in_200", value) => validate_error_in_200(value)?,
                 ("credential_schema", value) => rule(
                     value.is_object(),
                     "params.credential_schema",
@@ -189,6 +219,20 @@ fn validate_rotation(value: &Value) -> Validity {
         known,
         "params.refresh_rotation",
         "must be `auto`, `always` or `never`",
+    )
+}
+
+const NOT_A_SWITCH: &str = "must be true or false";
+
+/// A JSON pointer (RFC 6901), and the values there that mean an error.
+fn validate_error_in_200(value: &Value) -> Validity {
+    let pointer = value.get("pointer").and_then(Value::as_str);
+    let values = value.get("values").and_then(Value::as_array);
+    rule(
+        pointer.is_some_and(|pointer| pointer.starts_with('/'))
+            && values.is_some_and(|values| !values.is_empty()),
+        "params.error_in_200",
+        "must have a `pointer` such as `/ok` and some `values`",
     )
 }
 

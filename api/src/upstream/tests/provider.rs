@@ -18,6 +18,7 @@ pub(super) struct Recorded {
     pub(super) path: String,
     pub(super) headers: HeaderMap,
     pub(super) form: Vec<(String, String)>,
+    pub(super) body: String,
 }
 
 impl Recorded {
@@ -151,6 +152,7 @@ async fn answer(
         path: path.clone(),
         headers,
         form,
+        body: String::from_utf8_lossy(&body).into_owned(),
     });
     let Some(answer) = script.answers.get(&path).cloned() else {
         return StatusCode::NOT_FOUND.into_response();

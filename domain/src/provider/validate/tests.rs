@@ -276,3 +276,34 @@ fn a_refusal_names_the_field_in_a_sentence() {
         "`token_url` must be an absolute http or https URL without a user or a fragment"
     );
 }
+
+#[test]
+fn quirks_have_the_types_they_need() {
+    for (name, good, bad) in [
+        ("skip_scope_on_auth", json!(true), json!("yes")),
+        ("skip_scope_on_exchange", json!(false), json!(0)),
+        ("id_token_as_access_token", json!(true), json!([])),
+        ("scope_separator", json!(","), json!("")),
+        ("token_request_format", json!("json"), json!("xml")),
+        (
+            "error_in_200",
+            json!({"pointer": "/ok", "values": [false]}),
+            json!({"pointer": "ok", "values": [false]}),
+        ),
+        (
+            "error_in_200",
+            json!({"pointer": "/error/code", "values": ["bad"]}),
+            json!({"pointer": "/ok", "values": []}),
+        ),
+    ] {
+        assert_eq!(
+            refused(&oauth2(json!({"params": {name: good}}))),
+            None,
+            "{name}"
+        );
+        assert_eq!(
+            refused(&oauth2(json!({"params": {name: bad}}))),
+            Some(format!("params.{name}"))
+        );
+    }
+}

@@ -1,0 +1,130 @@
+use super::*;
+
+const REDIRECT: &str = "http://127.0.0.1:8090/auth/callback";
+
+/// A profile at `base` that differs in this.
+fn odd(base: &str, quirk: Value) -> ProviderProfile {
+    ProviderProfile {
+        params: params(quirk),
+        ..profile(base)
+    }
+}
+
+async fn scope_sent(quirk: Value) -> Option<String> {
+    let provider = resolved(&odd("https://idp.example", quirk)).await;
+    let scopes = ["repo".to_owned(), "user:email".to_owned()];
+    let authorization = Authorization {
+        state: "s",
+        pkce_verifier: &Secret::new("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
+        nonce: "n",
+        redirect_uri: REDIRECT,
+        scopes: &scopes,
+    };
+    let url = upstream()
+        .authorization_url(&provider, &authorization)
+        .unwrap();
+    let mut query = url.query_pairs();
+    query
+        .find(|(name, _)| name == "scope")
+        .map(|(_, scope)| scope.into_owned())
+}
+
+#[tokio::test]
+async fn scopes_are_sent_as_the_provider_wants_them() {
+    for (quirk, sent) in [
+        (json!({}), Some("repo user:email")),
+        (json!({"scope_separator": " "}), Some("repo user:email")),
+        (json!({"scope_separator": ","}), Some("repo,user:email")),
+        (json!({"skip_scope_on_auth": true}), None),
+        (
+            json!({"skip_scope_on_auth": false}),
+            Some("repo user:email"),
+        ),
+        (
+            json!({"skip_scope_on_auth": true, "scope_separator": ","}),
+            None,
+        ),
+    ] {
+        assert_eq!(scope_sent(quirk.clone()).await.as_deref(), sent, "{quirk}");
+    }
+}
+
+/// What a provider with this quirk is asked, and what its answer comes to.
+async fn refreshed(quirk: Value, answer: &Value) -> (Recorded, Result<TokenAnswer, CallFailure>) {
+    let provider = TestProvider::start().await;
+    provider.answers_json("/token", 200, answer);
+    let resolved = resolved(&odd(&provider.base, quirk)).await;
+    let refresh_token = Secret::new("old refresh&token");
+    let outcome = upstream()
+        .redeem_refresh_token(&resolved, &refresh_token)
+        .await;
+    let outcome = outcome.map(|answer| resolved.quirks.as_used(answer));
+    (provider.requests("/token").remove(0), outcome)
+}
+
+#[tokio::test]
+async fn granted_scopes_are_read_by_the_same_separator() {
+    let answer = json!({"access_token": "at", "scope": "repo,user:email,"});
+    for (quirk, scopes) in [
+        (json!({}), &["repo,user:email,"][..]),
+        (json!({"scope_separator": ","}), &["repo", "user:email"]),
+    ] {
+        let (_, outcome) = refreshed(quirk, &answer).await;
+        assert_eq!(outcome.unwrap().scope.unwrap(), scopes);
+    }
+}
+
+#[tokio::test]
+async fn a_request_may_be_json_instead_of_a_form() {
+    let answer = json!({"access_token": "at"});
+    let (request, outcome) = refreshed(json!({"token_request_format": "json"}), &answer).await;
+    assert_eq!(request.headers["content-type"], "application/json");
+    let sent: Value = serde_json::from_str(&request.body).unwrap();
+    assert_eq!(
+        sent,
+        json!({"grant_type": "refresh_token", "refresh_token": "old refresh&token",
+            "client_id": "client one", "client_secret": "s3cret &+"})
+    );
+    assert_eq!(outcome.unwrap().access_token.expose(), "at");
+    let (request, _) = refreshed(json!({"token_request_format": "form"}), &answer).await;
+    assert_eq!(request.field("refresh_token"), Some("old refresh&token"));
+}
+
+#[tokio::test]
+async fn an_error_may_come_with_a_status_of_success() {
+    let quirk = json!({"error_in_200": {"pointer": "/ok", "values": [false]}});
+    for (answer, error) in [
+        (json!({"ok": true, "access_token": "at"}), None),
+        (json!({"access_token": "at"}), None),
+        (
+            json!({"ok": false, "error": "invalid_grant", "access_token": "not one"}),
+            Some("invalid_grant"),
+        ),
+        (
+            json!({"ok": false, "access_token": "not one"}),
+            Some("invalid_response"),
+        ),
+    ] {
+        let (_, outcome) = refreshed(quirk.clone(), &answer).await;
+        let found = outcome.err().map(|failure| failure.error);
+        assert_eq!(found.as_deref(), error, "{answer}");
+    }
+    // Another provider that says the same means nothing by it.
+    let answer = json!({"ok": false, "access_token": "at"});
+    assert!(refreshed(json!({}), &answer).await.1.is_ok());
+}
+
+#[tokio::test]
+async fn the_id_token_may_be_what_the_providers_api_takes() {
+    let answer = json!({"access_token": "at", "id_token": "a.b.c"});
+    for (quirk, used) in [
+        (json!({}), "at"),
+        (json!({"id_token_as_access_token": true}), "a.b.c"),
+    ] {
+        let (_, outcome) = refreshed(quirk, &answer).await;
+        assert_eq!(outcome.unwrap().access_token.expose(), used);
+    }
+    let quirk = json!({"id_token_as_access_token": true});
+    let (_, outcome) = refreshed(quirk, &json!({"access_token": "at"})).await;
+    assert_eq!(outcome.unwrap().access_token.expose(), "at");
+}
