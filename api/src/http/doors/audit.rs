@@ -33,7 +33,6 @@ impl Filters {
     fn into_query(self) -> Result<AuditQuery, ApiError> {
         let since = self
             .since
-            .filter(|since| !since.is_empty())
             .map(|since| Timestamp::parse_rfc3339(&since));
         let before = page::cursor(self.cursor.as_deref())?;
         let before = before.map(|position| position.parse());
