@@ -4,6 +4,7 @@ mod check;
 mod document;
 mod schema;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -12,6 +13,9 @@ use serde_json::Value;
 pub use check::Exchange;
 
 use crate::nexus::root;
+
+/// The methods that doors may have.
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 /// An OpenAPI 3.0.3 document with its references resolved.
 #[derive(Debug)]
@@ -42,6 +46,16 @@ impl Contract {
     /// How an exchange departs from the contract; empty when it keeps it.
     pub fn divergences(&self, exchange: &Exchange<'_>) -> Vec<String> {
         check::divergences(&self.document, exchange)
+    }
+
+    /// Every operation of the document: its method, upper case, and the template of its path.
+    pub fn operations(&self) -> BTreeSet<(String, String)> {
+        let paths = self.document["paths"].as_object().expect("paths").iter();
+        let operations = paths.flat_map(|(path, item)| {
+            let methods = METHODS.iter().filter(|method| item.get(**method).is_some());
+            methods.map(|method| (method.to_ascii_uppercase(), path.clone()))
+        });
+        operations.collect()
     }
 
     /// Every example in the document that does not satisfy the schema beside it, and every body without an example.

@@ -31,9 +31,7 @@ pub(super) struct Filters {
 
 impl Filters {
     fn into_query(self) -> Result<AuditQuery, ApiError> {
-        let since = self
-            .since
-            .map(|since| Timestamp::parse_rfc3339(&since));
+        let since = self.since.map(|since| Timestamp::parse_rfc3339(&since));
         let before = page::cursor(self.cursor.as_deref())?;
         let before = before.map(|position| position.parse());
         Ok(AuditQuery {

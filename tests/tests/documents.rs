@@ -1,0 +1,93 @@
+//! The documents and the routes are the same set.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use nexus_tests::{Client, Contract, Database, TestNexus};
+use serde_json::Value;
+
+/// Doors that both surfaces have.
+const SHARED: [&str; 4] = [
+    "/auth/callback",
+    "/auth/capture-schema",
+    "/health",
+    "/livez",
+];
+
+/// A path of a template.
+fn filled(template: &str) -> String {
+    template
+        .replace("{id}", "0b6cf3f2-6f0f-4c3b-9a55-2f5d8d4a8b90")
+        .replace("{name}", "connections")
+}
+
+/// Asks every documented door, and every other method at the same paths; that the answers are documented is checked by
+/// the client, and so is that a method which is not documented is 405.
+async fn ask_all(client: &Client, contract: &Contract) {
+    let operations = contract.operations();
+    let paths: BTreeSet<&String> = operations.iter().map(|(_, path)| path).collect();
+    for path in paths {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            let answer = client.request(method, &filled(path)).send().await;
+            let documented = operations.contains(&(method.to_owned(), path.clone()));
+            // Not every answer is JSON.
+            let body: Value = serde_json::from_str(&answer.text).unwrap_or_default();
+            let absent = ["not_found", "method_not_allowed"].map(Value::from);
+            let there = !absent.contains(&body["error"]);
+            assert_eq!(
+                documented, there,
+                "{method} {path} answered {}",
+                answer.text
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_documented_door_is_there_and_no_other_method() {
+    let nexus = TestNexus::start(Database::Sqlite).await;
+    ask_all(&nexus.admin(), Contract::gateway()).await;
+    ask_all(&nexus.broker(), Contract::broker()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_door_of_one_surface_is_on_the_other() {
+    let nexus = TestNexus::start(Database::Sqlite).await;
+    let gateway = Contract::gateway().operations();
+    let broker = Contract::broker().operations();
+    let shared: BTreeSet<&str> = gateway
+        .intersection(&broker)
+        .map(|(_, path)| path.as_str())
+        .collect();
+    assert_eq!(shared, BTreeSet::from(SHARED));
+    for (client, foreign) in [
+        (nexus.admin(), broker.difference(&gateway)),
+        (nexus.broker(), gateway.difference(&broker)),
+    ] {
+        for (method, path) in foreign {
+            let answer = client.request(method, &filled(path)).send().await;
+            answer.refused(404, "not_found");
+        }
+    }
+}
+
+/// A route that nobody documented would be asked by no test, so the source is asked.
+#[test]
+fn every_route_in_the_source_is_documented() {
+    let doors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../api/src/http/doors");
+    let mut routes = BTreeSet::from(["/auth/callback".to_owned()]);
+    for file in fs::read_dir(doors).expect("the doors") {
+        let source = fs::read_to_string(file.expect("a file").path()).expect("text");
+        for call in source.split(".route(").skip(1) {
+            if let Some(path) = call.trim_start().strip_prefix('"') {
+                let (path, _) = path.split_once('"').expect("a literal ends");
+                routes.insert(path.to_owned());
+            }
+        }
+    }
+    let documented = Contract::gateway().operations().into_iter();
+    let documented = documented.chain(Contract::broker().operations());
+    let documented: BTreeSet<String> = documented.map(|(_, path)| path).collect();
+    assert_eq!(routes, documented);
+}
