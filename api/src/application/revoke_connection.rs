@@ -1,5 +1,7 @@
 //! Ends a connection: here at once, at its provider as soon as that can be told.
 
+use std::sync::Arc;
+
 use nexus_domain::connection::{Connection, ConnectionCommand, Status};
 use nexus_domain::credential::Credential;
 use nexus_domain::metadata::Metadata;
@@ -16,6 +18,8 @@ use super::keyring::{OpenError, seal_secret};
 use super::{Application, Fault, is_of_subject};
 use crate::upstream::{CallFailure, RevocableToken};
 
+/// How often a connection that moves meanwhile is looked at again.
+const ATTEMPTS: usize = 8;
 /// How many providers are told in one go.
 const AT_ONCE: u32 = 100;
 
@@ -73,22 +77,22 @@ impl Application {
     ) -> Result<Revoked, RevokeError> {
         let id = ConnectionId::parse(id).map_err(|_| RevokeError::NotFound)?;
         let reference = id.reference().to_string();
-        let found = self.reads.connection(&reference).await;
-        let row = found.map_err(Fault::from)?.filter(|row| {
-            is_of_subject(&row.state.workspace_id, metadata)
-                && workspace_id.is_none_or(|workspace| row.state.workspace_id == workspace)
-                && !matches!(row.state.status, Status::Absent | Status::Deleted)
-        });
-        let row = row.ok_or(RevokeError::NotFound)?;
-        let already = row.state.status == Status::Revoked;
-        let told = if already {
-            None
-        } else {
-            self.record_revocation(&row, reason, metadata).await?
+        let mut attempts = 0;
+        let (already, why_none) = loop {
+            let row = self.own_row(&reference, workspace_id, metadata).await?;
+            if row.state.status == Status::Revoked {
+                break (true, None);
+            }
+            match self.record_revocation(&row, reason.clone(), metadata).await {
+                Ok(why_none) => break (false, why_none),
+                // It moved meanwhile, and has another token to be revoked.
+                Err(Fault::Conflict) if attempts < ATTEMPTS => attempts += 1,
+                Err(fault) => return Err(fault.into()),
+            }
         };
         let found = self.reads.connection(&reference).await;
         let ended = found.map_err(Fault::from)?.ok_or(RevokeError::NotFound)?;
-        let provider = match told {
+        let provider = match why_none {
             Some(reason) => ProviderRevocation::Not(reason),
             None if ended.revocation.is_some() => self.tell_provider(&ended).await,
             None => ProviderRevocation::not(if already { "ended_before" } else { "no_token" }),
@@ -101,6 +105,22 @@ impl Application {
         })
     }
 
+    /// The row of a connection that is the caller's.
+    async fn own_row(
+        &self,
+        reference: &str,
+        workspace_id: Option<&str>,
+        metadata: &Metadata,
+    ) -> Result<Arc<ConnectionRow>, RevokeError> {
+        let found = self.reads.connection(reference).await;
+        let row = found.map_err(Fault::from)?.filter(|row| {
+            is_of_subject(&row.state.workspace_id, metadata)
+                && workspace_id.is_none_or(|workspace| row.state.workspace_id == workspace)
+                && !matches!(row.state.status, Status::Absent | Status::Deleted)
+        });
+        row.ok_or(RevokeError::NotFound)
+    }
+
     /// Records the end, and the token that is to be revoked if there is one; why there is none, when that is worth
     /// telling.
     async fn record_revocation(
@@ -108,7 +128,7 @@ impl Application {
         row: &ConnectionRow,
         reason: Option<String>,
         metadata: &Metadata,
-    ) -> Result<Option<String>, RevokeError> {
+    ) -> Result<Option<String>, Fault> {
         let stream = StreamKey::new("connection", row.reference.as_str());
         let mut context = Context {
             metadata: metadata.clone(),
@@ -309,5 +329,49 @@ fn read(plaintext: &[u8]) -> Option<RevocableToken> {
         "refresh_token" => Some(RevocableToken::Refresh(token)),
         "access_token" => Some(RevocableToken::Access(token)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(error: &str, http_status: Option<u16>) -> CallFailure {
+        CallFailure {
+            http_status,
+            ..CallFailure::unsent(error)
+        }
+    }
+
+    #[test]
+    fn a_provider_is_told_again_unless_that_is_of_no_use() {
+        for (error, status, lasts) in [
+            ("timeout", None, false),
+            ("connect", None, false),
+            ("status_429", Some(429), false),
+            ("status_503", Some(503), false),
+            ("invalid_client", Some(401), false),
+            ("unauthorized_client", Some(400), false),
+            ("database_unavailable", None, false),
+            ("unsupported_token_type", Some(400), true),
+            ("status_404", Some(404), true),
+            ("no_revocation_endpoint", None, true),
+            (UNREADABLE, None, true),
+        ] {
+            assert_eq!(is_final(&failure(error, status)), lasts, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_read_as_it_was_written() {
+        for token in [
+            RevocableToken::Refresh(Secret::new("a b")),
+            RevocableToken::Access(Secret::new("")),
+        ] {
+            let read = read(written(&token).as_bytes()).unwrap();
+            assert_eq!(read.hint(), token.hint());
+            assert_eq!(read.secret().expose(), token.secret().expose());
+        }
+        assert!(read(b"id_token x").is_none());
     }
 }
