@@ -323,3 +323,19 @@ fn every_setting_that_matters_is_shown_once() {
         );
     }
 }
+
+/// Every setting has its line in the documentation, and every line there is a setting.
+#[test]
+fn the_documentation_has_the_settings_that_there_are() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    let mut documented: Vec<&str> = lines.filter_map(|line| line.split('`').next()).collect();
+    let (_, ignored) = text.split_once("## Accepted and ignored").unwrap();
+    let ignored = ignored.lines().find(|line| !line.is_empty()).unwrap();
+    documented.extend(ignored.split('`').skip(1).step_by(2));
+    documented.sort_unstable();
+    let mut known: Vec<&str> = settings::NAMES.iter().map(|(_, name)| *name).collect();
+    known.sort_unstable();
+    assert_eq!(documented, known);
+}
