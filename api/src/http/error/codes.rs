@@ -153,4 +153,27 @@ mod tests {
             ("audit_unavailable", StatusCode::SERVICE_UNAVAILABLE)
         );
     }
+
+    /// Every code has its line in the documentation.
+    #[test]
+    fn the_documentation_has_the_codes_that_there_are() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md");
+        let documented = std::fs::read_to_string(path).unwrap();
+        let is_status = |word: &str| {
+            word.bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+        };
+        let entries = include_str!("codes.rs").lines().filter_map(|line| {
+            let mut words = line.trim().split([' ', ';']);
+            words
+                .next()
+                .filter(|word| !word.is_empty() && is_status(word))?;
+            words.next()
+        });
+        let codes: Vec<&str> = entries.collect();
+        assert!(codes.len() > 40, "{codes:?}");
+        for code in codes {
+            assert!(documented.contains(&format!("`{code}`")), "{code}");
+        }
+    }
 }
