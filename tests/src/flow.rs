@@ -6,6 +6,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::answer::{Answer, param};
+use crate::database::Database;
 use crate::nexus::TestNexus;
 use crate::scripted::ScriptedProvider;
 
@@ -58,6 +59,16 @@ fn reference(id: &str) -> String {
 }
 
 impl TestNexus {
+    /// A server with default settings on an empty database, where a scripted provider is registered as `google`.
+    pub async fn with_google(database: Database) -> (TestNexus, ScriptedProvider) {
+        let (nexus, provider) = (
+            TestNexus::start(database).await,
+            ScriptedProvider::start().await,
+        );
+        nexus.register(provider.profile("google")).await;
+        (nexus, provider)
+    }
+
     /// Registers a provider; returns its id.
     pub async fn register(&self, profile: Value) -> String {
         let body = self

@@ -23,17 +23,8 @@ on_both_databases! {
     the_callback_is_on_both_surfaces,
 }
 
-async fn started(database: Database) -> (TestNexus, ScriptedProvider) {
-    let (nexus, provider) = (
-        TestNexus::start(database).await,
-        ScriptedProvider::start().await,
-    );
-    nexus.register(provider.profile("google")).await;
-    (nexus, provider)
-}
-
 async fn a_consent_makes_the_connection_active(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let requested = nexus.request("google").await;
     let callback = provider.consent(&requested.auth_url).await;
     let answer = nexus.gateway().visit(&callback).await;
@@ -111,7 +102,7 @@ async fn the_client_authenticates_as_its_profile_says(database: Database) {
 }
 
 async fn a_state_works_once_and_the_code_is_exchanged_once(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let requested = nexus.request("google").await;
     let callback = provider.consent(&requested.auth_url).await;
     nexus.gateway().visit(&callback).await.location();
@@ -131,7 +122,7 @@ async fn a_state_works_once_and_the_code_is_exchanged_once(database: Database) {
 }
 
 async fn of_two_callbacks_at_once_one_exchanges_the_code(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let (held, gate) = Reply::tokens().held();
     provider.next(held);
     let requested = nexus.request("google").await;
@@ -154,7 +145,7 @@ async fn of_two_callbacks_at_once_one_exchanges_the_code(database: Database) {
 }
 
 async fn a_state_that_is_not_ours_opens_nothing(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let get = |query: String| {
         let gateway = nexus.gateway();
         async move { gateway.get(&format!("/auth/callback?{query}")).await }
@@ -180,7 +171,7 @@ async fn a_state_that_is_not_ours_opens_nothing(database: Database) {
 }
 
 async fn a_browser_gets_a_page(database: Database) {
-    let (nexus, _provider) = started(database).await;
+    let (nexus, _provider) = TestNexus::with_google(database).await;
     let path = "/auth/callback?code=%3Cscript%3E&state=%3Cscript%3E";
     let answer = nexus
         .gateway()
@@ -199,7 +190,7 @@ async fn a_browser_gets_a_page(database: Database) {
 }
 
 async fn a_denied_consent_is_told_to_the_application(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     provider.deny_next("access_denied");
     let requested = nexus.request("google").await;
     let callback = provider.consent(&requested.auth_url).await;
@@ -265,7 +256,7 @@ async fn a_consent_after_its_time_is_refused(database: Database) {
 }
 
 async fn a_failed_exchange_fails_the_consent_for_good(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let failures = [
         (Reply::error(400, "invalid_grant"), "invalid_grant"),
         (Reply::error(401, "invalid_client"), "invalid_client"),
@@ -313,7 +304,7 @@ async fn a_failed_exchange_fails_the_consent_for_good(database: Database) {
 }
 
 async fn a_wrong_id_token_fails_the_consent(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let faults = [
         Some(IdTokenFault::WrongIssuer),
         Some(IdTokenFault::WrongAudience),
@@ -369,7 +360,7 @@ async fn without_an_issuer_an_id_token_is_neither_needed_nor_served(database: Da
 }
 
 async fn an_answer_from_another_issuer_is_refused(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let requested = nexus.request("google").await;
     let mut callback = provider.consent(&requested.auth_url).await;
     callback
@@ -381,7 +372,7 @@ async fn an_answer_from_another_issuer_is_refused(database: Database) {
 }
 
 async fn the_callback_is_on_both_surfaces(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let elsewhere = |callback: &Url, base: &Url, path: &str| {
         let mut url = base.join(path).expect("a path");
         url.set_query(callback.query());

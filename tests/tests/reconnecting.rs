@@ -16,15 +16,6 @@ on_both_databases! {
     an_idempotency_key_is_its_keys_own,
 }
 
-async fn started(database: Database) -> (TestNexus, ScriptedProvider) {
-    let (nexus, provider) = (
-        TestNexus::start(database).await,
-        ScriptedProvider::start().await,
-    );
-    nexus.register(provider.profile("google")).await;
-    (nexus, provider)
-}
-
 /// What the harness asks for, and more.
 fn asking(more: &Value) -> Value {
     let mut asked = json!({"workspace_id": "user-1", "provider_name": "google", "return_url": "http://127.0.0.1:9/done"});
@@ -52,7 +43,7 @@ async fn consent(nexus: &TestNexus, provider: &ScriptedProvider, requested: &Val
 }
 
 async fn a_user_connects_anew_under_the_same_id(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let connected = nexus.connect(&provider, "google").await;
     provider.next(Reply::error(400, "invalid_grant"));
     nexus
@@ -80,7 +71,7 @@ async fn a_user_connects_anew_under_the_same_id(database: Database) {
 }
 
 async fn while_reconnecting_the_old_credential_serves(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let connected = nexus.connect(&provider, "google").await;
     let before = nexus.token(&connected.id).await.expect(200);
     let asked = asking(&json!({"connection_id": connected.id}));
@@ -97,7 +88,7 @@ async fn while_reconnecting_the_old_credential_serves(database: Database) {
 }
 
 async fn a_connection_is_consented_to_anew_only_as_itself(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let connected = nexus.connect(&provider, "google").await;
     nexus
         .register(json!({"name": "weather", "auth_type": "api_key"}))
@@ -134,7 +125,7 @@ async fn ask(client: &Client, key: &str, asked: &Value) -> Answer {
 }
 
 async fn the_same_request_gets_the_same_answer(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let (client, asked) = (nexus.admin(), asking(&json!({"metadata": {"order": 7}})));
     let first = ask(&client, "order-7", &asked).await.expect(200);
     assert_eq!(ask(&client, "order-7", &asked).await.expect(200), first);
@@ -153,7 +144,7 @@ async fn the_same_request_gets_the_same_answer(database: Database) {
 }
 
 async fn the_same_request_many_times_at_once_makes_one_connection(database: Database) {
-    let (nexus, _provider) = started(database).await;
+    let (nexus, _provider) = TestNexus::with_google(database).await;
     let (client, asked) = (nexus.admin(), asking(&json!({})));
     let answers = join_all((0..8).map(|_| ask(&client, "at once", &asked))).await;
     let first = answers[0].expect(200);
@@ -166,7 +157,7 @@ async fn the_same_request_many_times_at_once_makes_one_connection(database: Data
 }
 
 async fn an_idempotency_key_is_its_keys_own(database: Database) {
-    let (nexus, _provider) = started(database).await;
+    let (nexus, _provider) = TestNexus::with_google(database).await;
     let again = nexus
         .into_stopped()
         .await

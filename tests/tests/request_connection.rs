@@ -20,15 +20,6 @@ on_both_databases! {
     a_key_can_be_demanded,
 }
 
-async fn started(database: Database) -> (TestNexus, ScriptedProvider) {
-    let (nexus, provider) = (
-        TestNexus::start(database).await,
-        ScriptedProvider::start().await,
-    );
-    nexus.register(provider.profile("google")).await;
-    (nexus, provider)
-}
-
 fn asked() -> Value {
     json!({"workspace_id": "user-1", "provider_name": "google", "return_url": "http://localhost:3000/done"})
 }
@@ -81,7 +72,7 @@ async fn the_answer_says_where_to_send_the_person(database: Database) {
 }
 
 async fn the_bearer_id_is_in_no_address_that_a_provider_or_a_log_sees(database: Database) {
-    let (nexus, _provider) = started(database).await;
+    let (nexus, _provider) = TestNexus::with_google(database).await;
     let requested = nexus.request("google").await;
     assert!(!requested.auth_url.as_str().contains(&requested.id));
     assert!(
@@ -110,7 +101,7 @@ async fn a_static_provider_sends_the_person_to_the_form(database: Database) {
 }
 
 async fn a_provider_is_found_by_id_or_by_name_without_regard_to_case(database: Database) {
-    let (nexus, _provider) = started(database).await;
+    let (nexus, _provider) = TestNexus::with_google(database).await;
     let by_name = ask(&nexus, json!({"provider_name": "GooGle"}))
         .await
         .expect(200);
@@ -124,7 +115,7 @@ async fn a_provider_is_found_by_id_or_by_name_without_regard_to_case(database: D
 }
 
 async fn an_unknown_provider_is_not_found(database: Database) {
-    let (nexus, _provider) = started(database).await;
+    let (nexus, _provider) = TestNexus::with_google(database).await;
     let name = ask(&nexus, json!({"provider_name": "nobody"}))
         .await
         .refused(404, "provider_not_found");
@@ -140,7 +131,7 @@ async fn an_unknown_provider_is_not_found(database: Database) {
 }
 
 async fn the_user_has_two_names_that_must_agree(database: Database) {
-    let (nexus, _provider) = started(database).await;
+    let (nexus, _provider) = TestNexus::with_google(database).await;
     ask(&nexus, json!({"workspace_id": null, "user_id": "user-1"}))
         .await
         .expect(200);
@@ -157,7 +148,7 @@ async fn the_user_has_two_names_that_must_agree(database: Database) {
 }
 
 async fn a_missing_or_wrong_field_is_refused_by_name(database: Database) {
-    let (nexus, _provider) = started(database).await;
+    let (nexus, _provider) = TestNexus::with_google(database).await;
     ask(&nexus, json!({"provider_name": null}))
         .await
         .refused(400, "missing_fields");
@@ -254,7 +245,7 @@ async fn a_default_return_url_may_stand_in(database: Database) {
 }
 
 async fn scopes_are_the_providers_unless_given(database: Database) {
-    let (nexus, _provider) = started(database).await;
+    let (nexus, _provider) = TestNexus::with_google(database).await;
     assert_eq!(
         ask(&nexus, json!({})).await.expect(200)["scopes"],
         json!(["openid", "email"])
@@ -283,7 +274,7 @@ async fn scopes_are_the_providers_unless_given(database: Database) {
 async fn an_unreadable_discovery_document_is_an_upstream_error_and_leaves_nothing(
     database: Database,
 ) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let stranger = json!({"issuer": "https://elsewhere.test", "authorization_endpoint": "https://elsewhere.test/a", "token_endpoint": "https://elsewhere.test/t", "jwks_uri": "https://elsewhere.test/j", "response_types_supported": ["code"], "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["RS256"]});
     for (status, document) in [
         (500, "{}".to_owned()),

@@ -17,17 +17,8 @@ on_both_databases! {
     a_deleted_providers_connections_go_on,
 }
 
-async fn started(database: Database) -> (TestNexus, ScriptedProvider) {
-    let (nexus, provider) = (
-        TestNexus::start(database).await,
-        ScriptedProvider::start().await,
-    );
-    nexus.register(provider.profile("google")).await;
-    (nexus, provider)
-}
-
 async fn an_agent_gets_the_access_token_and_never_the_refresh_token(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let connected = nexus.connect(&provider, "google").await;
     let answer = nexus.token(&connected.id).await;
     let token = answer.expect(200);
@@ -61,7 +52,7 @@ async fn an_agent_gets_the_access_token_and_never_the_refresh_token(database: Da
 }
 
 async fn a_credential_without_expiry_says_nothing_of_it(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     provider.next(Reply::tokens().expires_in(Value::Null));
     let connected = nexus.connect(&provider, "google").await;
     let token = nexus.token(&connected.id).await.expect(200);
@@ -85,7 +76,7 @@ async fn a_credential_without_expiry_says_nothing_of_it(database: Database) {
 }
 
 async fn the_granted_scopes_are_served(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     provider.next(Reply::tokens().scope("openid"));
     let connected = nexus.connect(&provider, "google").await;
     assert_eq!(
@@ -122,7 +113,7 @@ async fn an_unknown_and_a_malformed_id_get_the_same_answer(database: Database) {
 }
 
 async fn a_connection_that_is_not_active_has_no_credential(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let requested = nexus.request("google").await;
     let pending = nexus
         .token(&requested.id)
@@ -158,7 +149,7 @@ async fn a_connection_that_is_not_active_has_no_credential(database: Database) {
 }
 
 async fn every_read_is_recorded_before_it_is_answered(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let connected = nexus.connect(&provider, "google").await;
     for read in 1..=3 {
         let path = format!("/v1/token/{}", connected.id);
@@ -190,7 +181,7 @@ async fn every_read_is_recorded_before_it_is_answered(database: Database) {
 }
 
 async fn a_credential_about_to_expire_is_refreshed_first(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     provider.next(Reply::tokens().expires_in(json!(30)));
     let connected = nexus.connect(&provider, "google").await;
     let token = nexus.token(&connected.id).await.expect(200);
@@ -208,7 +199,7 @@ async fn a_credential_about_to_expire_is_refreshed_first(database: Database) {
 }
 
 async fn while_it_lives_the_old_credential_is_served_when_the_provider_is_down(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     provider.next(Reply::tokens().expires_in(json!(50)));
     let connected = nexus.connect(&provider, "google").await;
     provider.always(Reply::raw(503, "text/plain", "down"));
@@ -222,7 +213,7 @@ async fn while_it_lives_the_old_credential_is_served_when_the_provider_is_down(d
 }
 
 async fn an_expired_credential_that_cannot_be_refreshed_now_is_unavailable(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     provider.next(Reply::tokens().expires_in(json!(0)));
     let connected = nexus.connect(&provider, "google").await;
     provider.next(Reply::raw(503, "text/plain", "down"));
@@ -279,7 +270,7 @@ const REFUSE_READS: &str = "CREATE FUNCTION refuse_reads() RETURNS trigger LANGU
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_cannot_be_recorded_hands_out_nothing() {
-    let (nexus, provider) = started(Database::Postgres).await;
+    let (nexus, provider) = TestNexus::with_google(Database::Postgres).await;
     let connected = nexus.connect(&provider, "google").await;
     nexus.database().execute(REFUSE_READS).await;
     for answer in [

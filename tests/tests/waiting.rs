@@ -49,17 +49,8 @@ async fn settle() {
     tokio::time::sleep(Duration::from_millis(300)).await;
 }
 
-async fn started(database: Database) -> (TestNexus, ScriptedProvider) {
-    let (nexus, provider) = (
-        TestNexus::start(database).await,
-        ScriptedProvider::start().await,
-    );
-    nexus.register(provider.profile("google")).await;
-    (nexus, provider)
-}
-
 async fn a_poll_waits_for_the_consent(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let requested = nexus.request("google").await;
     let other = nexus.request("google").await;
     let polls = [0; 3].map(|_| poll(nexus.gateway(), &requested.id));
@@ -76,7 +67,7 @@ async fn a_poll_waits_for_the_consent(database: Database) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poll_at_one_node_waits_for_a_consent_at_another() {
-    let (nexus, provider) = started(Database::Postgres).await;
+    let (nexus, provider) = TestNexus::with_google(Database::Postgres).await;
     let other = nexus.beside().await;
     let requested = nexus.request("google").await;
     let poll = poll(other.gateway(), &requested.id);
@@ -87,7 +78,7 @@ async fn a_poll_at_one_node_waits_for_a_consent_at_another() {
 }
 
 async fn a_wait_ends_when_the_time_is_up(database: Database) {
-    let (nexus, _provider) = started(database).await;
+    let (nexus, _provider) = TestNexus::with_google(database).await;
     let requested = nexus.request("google").await;
     for wait in ["0", "1"] {
         let answer = nexus.gateway().get(&path(&requested.id, wait)).await;
@@ -110,7 +101,7 @@ async fn a_wait_ends_when_the_consent_lapses(database: Database) {
 }
 
 async fn what_is_not_pending_is_answered_at_once(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let connected = nexus.connect(&provider, "google").await;
     let unknown = "0b6cf3f2-6f0f-4c3b-9a55-2f5d8d4a8b90";
     for (id, status) in [
@@ -124,7 +115,7 @@ async fn what_is_not_pending_is_answered_at_once(database: Database) {
 }
 
 async fn a_wait_that_is_no_number_of_seconds_is_refused(database: Database) {
-    let (nexus, _provider) = started(database).await;
+    let (nexus, _provider) = TestNexus::with_google(database).await;
     let requested = nexus.request("google").await;
     for wait in ["61", "-1", "1.5", "soon", "", "99999999999999999999"] {
         let answer = nexus.gateway().get(&path(&requested.id, wait)).await;
@@ -133,7 +124,7 @@ async fn a_wait_that_is_no_number_of_seconds_is_refused(database: Database) {
 }
 
 async fn a_stop_ends_every_wait(database: Database) {
-    let (nexus, _provider) = started(database).await;
+    let (nexus, _provider) = TestNexus::with_google(database).await;
     let requested = nexus.request("google").await;
     let poll = poll(nexus.gateway(), &requested.id);
     settle().await;
@@ -143,7 +134,7 @@ async fn a_stop_ends_every_wait(database: Database) {
 }
 
 async fn a_poll_that_brings_the_newest_tag_is_answered_304(database: Database) {
-    let (nexus, provider) = started(database).await;
+    let (nexus, provider) = TestNexus::with_google(database).await;
     let requested = nexus.request("google").await;
     let plain = format!("/v1/check-connection/{}", requested.id);
     let pending = nexus.gateway().get(&plain).await;
