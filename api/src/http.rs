@@ -13,4 +13,5 @@ pub mod json;
 pub mod log;
 pub mod page;
 pub mod request_id;
+pub mod serve;
 pub mod stack;

@@ -21,10 +21,11 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::application::recent::Recent;
-use crate::application::waiters::Waiters;
+use crate::application::waiters::{Waiters, stopped};
 use crate::application::{Application, Keyring, Parts, Policy};
 use crate::config::{Config, DatabaseChoice, SubjectBinding};
 use crate::http::doors::{Access, Doors, broker, gateway};
+use crate::http::serve::HEADERS_WITHIN;
 use crate::keys::ServerKeys;
 use crate::metrics::Metrics;
 use crate::random::make_bytes;
@@ -263,17 +264,9 @@ fn application(
     }))
 }
 
-async fn serve_surface(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let until = async move {
-        drop(stopped.wait_for(|stopped| *stopped).await);
-    };
-    if let Err(error) = axum::serve(listener, service)
-        .with_graceful_shutdown(until)
-        .await
-    {
-        tracing::error!(%error, "a surface stopped serving");
-    }
+async fn serve_surface(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) {
+    let stopped = async move { stopped(&mut stopping).await };
+    crate::http::serve::serve(listener, router, HEADERS_WITHIN, stopped).await;
 }
 
 /// Says where everything is. The last line is for programs that wait for the vault.

@@ -1,5 +1,7 @@
 //! JSON bodies, in and out.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{DefaultBodyLimit, FromRequest, Request};
@@ -13,6 +15,8 @@ use zeroize::Zeroizing;
 
 use super::error::ApiError;
 
+/// How long a request body may take to arrive.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// The largest request body a JSON door reads.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
@@ -66,9 +70,13 @@ impl<S: Send + Sync> FromRequest<S> for RawJson {
             return Err(ApiError::unsupported_media_type());
         }
         DefaultBodyLimit::max(MAX_BODY_BYTES).apply(&mut request);
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|error| unread(&error))?;
+        let reading = Bytes::from_request(request, state);
+        let Ok(read) = tokio::time::timeout(BODY_WITHIN, reading).await else {
+            return Err(ApiError::invalid_json(
+                "The request body did not arrive in time.",
+            ));
+        };
+        let bytes = read.map_err(|error| unread(&error))?;
         Ok(RawJson(Zeroizing::new(bytes.into())))
     }
 }
