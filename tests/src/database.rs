@@ -1,7 +1,5 @@
 //! The two databases, and a PostgreSQL database of its own for each test.
 
-use std::future::Future;
-
 use tokio_postgres::NoTls;
 use url::Url;
 
@@ -161,24 +159,23 @@ async fn on_cluster(statement: &str) {
         .expect("the cluster obeys");
 }
 
-/// One statement on the cluster, from wherever we are: a drop runs inside a runtime and cannot wait.
+/// One statement on the cluster, from wherever we are: a drop runs inside a runtime and cannot wait. The runtime's other
+/// work goes on meanwhile, and must: a database is only dropped when every session that is logging on has got that far.
 fn administer(statement: String) {
-    outside(async move {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime")
+    };
+    let work = async move {
         let client = connect(cluster().as_str()).await;
         client
             .batch_execute(&statement)
             .await
             .expect("the cluster obeys");
-    });
-}
-
-fn outside(work: impl Future<Output = ()> + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime")
-            .block_on(work);
-    });
-    assert!(thread.join().is_ok(), "PostgreSQL refused; see above");
+    };
+    let thread = std::thread::spawn(move || runtime().block_on(work));
+    let ended = tokio::task::block_in_place(|| thread.join());
+    assert!(ended.is_ok(), "PostgreSQL refused; see above");
 }
