@@ -22,11 +22,13 @@ pub mod capture_credential;
 pub mod check_connection;
 pub mod complete_consent;
 pub mod connect;
+pub mod denials;
 pub mod expire_connections;
 pub mod keyring;
 pub mod list_connections;
 pub mod manage_providers;
 mod patience;
+pub mod pending;
 pub mod read_token;
 pub mod recent;
 mod record_credential;
@@ -61,6 +63,10 @@ pub struct Parts {
     pub policy: Policy,
     /// Work that outlives the request that began it.
     pub tasks: TaskTracker,
+    /// Refusals that are not recorded yet.
+    pub denials: denials::Denials,
+    /// Consents that were asked for and are pending.
+    pub pending: pending::Pending,
     /// Who waits for a connection to change.
     pub waiters: waiters::Waiters,
     /// Becomes true when the server stops: nobody waits any more.

@@ -12,6 +12,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use url::Url;
 
+use crate::application::pending::PendingLimits;
 use crate::application::token::ExpiresAs;
 use crate::return_url::ReturnUrlPolicy;
 
@@ -115,6 +116,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// How often each client may call.
     pub rate_limits: RateLimits,
+    /// How many consents may be pending.
+    pub pending_limits: PendingLimits,
     /// Which web pages may call the Gateway.
     pub cors_allowed_origins: Vec<HeaderValue>,
     /// Which addresses that are not public providers may be at.

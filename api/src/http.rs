@@ -5,6 +5,7 @@ mod access;
 pub mod auth;
 mod client_ip;
 pub mod context;
+pub mod denied;
 pub mod doors;
 pub mod error;
 pub mod fallback;

@@ -12,5 +12,6 @@ pub mod random;
 pub mod return_url;
 pub mod schema;
 pub mod server;
+pub mod source;
 pub mod upstream;
 pub mod workers;

@@ -20,6 +20,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use crate::application::denials::Denials;
+use crate::application::pending::Pending;
 use crate::application::recent::Recent;
 use crate::application::waiters::{Waiters, stopped};
 use crate::application::{Application, Keyring, Parts, Policy};
@@ -31,8 +33,8 @@ use crate::metrics::Metrics;
 use crate::random::make_bytes;
 use crate::upstream::{Upstream, UpstreamConfig};
 use crate::workers::{
-    Comparisons, Rebuilds, Verifications, rebuild_and_record, reload_keys, revoke_at_providers,
-    sweep, upgrade_metadata,
+    Comparisons, Rebuilds, Verifications, rebuild_and_record, record_denials, record_last_denials,
+    reload_keys, revoke_at_providers, sweep, upgrade_metadata,
 };
 
 /// How long requests under way may take to end.
@@ -94,6 +96,8 @@ async fn run(
         keys.api_keys.clone(),
     ));
     let waker = tokio::spawn(application.clone().wake_waiters());
+    let pending = tokio::spawn(application.clone().follow_pending());
+    let denials = tokio::spawn(record_denials(application.clone(), stopped.clone()));
     let sweeper = tokio::spawn(sweep(application.clone(), stopped.clone()));
     let revoker = tokio::spawn(revoke_at_providers(application.clone(), stopped.clone()));
     let gateway = tokio::spawn(serve_surface(
@@ -117,11 +121,15 @@ async fn run(
     stop.await;
     tracing::info!("stopping");
     stopping.send_replace(true);
-    let drained =
-        async { tokio::join!(gateway, broker, sweeper, upgrade, waker, reloader, revoker) };
+    let drained = async {
+        tokio::join!(
+            gateway, broker, sweeper, upgrade, waker, reloader, revoker, pending, denials
+        )
+    };
     if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
         tracing::warn!("some requests did not end in time");
     }
+    record_last_denials(&application).await;
     application.stop(DRAIN_WITHIN).await;
     Ok(())
 }
@@ -259,6 +267,8 @@ fn application(
             upstreams: config.upstreams.clone(),
         },
         tasks: TaskTracker::new(),
+        denials: Denials::default(),
+        pending: Pending::new(config.pending_limits),
         waiters: Waiters::default(),
         stopping,
     }))

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nexus_domain::metadata::Metadata;
+use nexus_domain::time::Timestamp;
 use nexus_domain::vault::{VaultEvent, vault_stream};
 use nexus_ledger::{Append, Expected, IndexColumns, Ledger, NewEvent};
 use nexus_projections::rebuild::{Progress, RebuildError, Rebuilt, outdated, rebuild};
@@ -28,14 +29,20 @@ pub use verification::{VerificationRunning, VerificationStatus, Verifications};
 
 /// Between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// What refusals are counted by.
+const MINUTE: Duration = Duration::from_mins(1);
+/// How long recording the last of them may take.
+const LAST_DENIALS_WITHIN: Duration = Duration::from_secs(10);
 /// Between two tries to tell providers of what was revoked.
 const REVOKE_EVERY: Duration = Duration::from_secs(30);
 
 /// Records lapsed consents until told to stop.
 pub async fn sweep(application: Application, mut stopping: watch::Receiver<bool>) {
     while !*stopping.borrow_and_update() {
-        if let Err(error) = application.expire_connections().await {
-            tracing::warn!(%error, "lapsed consents could not be recorded");
+        match application.expire_connections().await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "lapsed consents could not be recorded"),
         }
         drop(tokio::time::timeout(SWEEP_EVERY, stopping.changed()).await);
     }
@@ -48,6 +55,29 @@ pub async fn revoke_at_providers(application: Application, mut stopping: watch::
             tracing::warn!(%error, "providers could not be told of revoked connections");
         }
         drop(tokio::time::timeout(REVOKE_EVERY, stopping.changed()).await);
+    }
+}
+
+/// Records who was refused, a minute at a time, until told to stop.
+pub async fn record_denials(application: Application, mut stopping: watch::Receiver<bool>) {
+    while !*stopping.borrow_and_update() {
+        let now = application.ledger.now();
+        let minute_left = MINUTE.saturating_sub(now.since(now.minute()));
+        drop(tokio::time::timeout(minute_left, stopping.changed()).await);
+        let before = application.ledger.now();
+        if let Err(error) = application.record_denials(before).await {
+            tracing::warn!(%error, "refusals could not be recorded yet");
+        }
+    }
+}
+
+/// Records who was refused in the minute under way, when nobody will be any more.
+pub async fn record_last_denials(application: &Application) {
+    let end = Timestamp::from_micros(i64::MAX);
+    let recorded = application.record_denials(end);
+    let outcome = tokio::time::timeout(LAST_DENIALS_WITHIN, recorded).await;
+    if !matches!(outcome, Ok(Ok(()))) {
+        tracing::error!("refusals of the last minute could not be recorded");
     }
 }
 

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Path, Request};
 use axum::routing::get;
 use nexus_api::config::LogFormat;
+use nexus_api::http::denied::Denied;
 use nexus_api::http::log::LogLayer;
 use nexus_api::http::stack::with_common_layers;
 use nexus_api::logging;
@@ -48,6 +49,7 @@ async fn the_log_names_the_route_template_and_never_the_path() {
         LogLayer {
             metrics: Metrics::default(),
             surface: Surface::Gateway,
+            denied: Denied::default(),
         },
     );
     let request =

@@ -18,6 +18,7 @@ use nexus_projections::ProviderRow;
 
 use super::keyring::{OpenError, seal_secret};
 use super::manage_providers::{ProviderKey, find_provider};
+use super::pending::TooManyPending;
 use super::{Application, Fault, is_of_subject};
 use crate::keys::{StateKey, StateToken};
 use crate::random::{make_bytes, make_uuid};
@@ -122,6 +123,9 @@ pub enum ConnectError {
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyConflict,
+    /// Too many consents are pending.
+    #[error(transparent)]
+    TooManyPending(#[from] TooManyPending),
     /// The provider's own documents cannot be read.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -193,12 +197,23 @@ impl Application {
         target: Target,
         metadata: Metadata,
     ) -> Result<Requested, ConnectError> {
-        let state = self.state_key.mint(target.id.reference(), target.nonce);
+        let reference = target.id.reference();
+        // Who has a connection's id already may ask again.
+        let place = target.key_id.is_none().then(|| {
+            let workspace = &consent.request.workspace_id;
+            self.pending
+                .take(reference, workspace, &metadata, consent.expires_at)
+        });
+        let place = place.transpose()?;
+        let state = self.state_key.mint(reference, target.nonce);
         let auth_url = self
             .auth_url(&consent.provider, &consent.scopes, &state)
             .await?;
         self.record_request(consent, &target, &state, metadata)
             .await?;
+        if let Some(place) = place {
+            place.keep();
+        }
         Ok(Requested {
             auth_url,
             connection_id: target.id,

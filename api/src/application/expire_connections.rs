@@ -13,20 +13,20 @@ use super::{Application, Fault};
 const AT_ONCE: u32 = 200;
 
 impl Application {
-    /// Lets lapse what is due; how many were.
+    /// Lets lapse what is due; whether there may be more.
     ///
     /// # Errors
     /// [`Fault`]; what was recorded before it stays recorded.
-    pub async fn expire_connections(&self) -> Result<usize, Fault> {
+    pub async fn expire_connections(&self) -> Result<bool, Fault> {
         let due = self
             .reads
             .connections_due(self.ledger.now(), AT_ONCE)
             .await?;
-        let mut expired = 0;
+        let mut expired = 0_u32;
         for row in &due {
-            expired += usize::from(self.expire(row).await?);
+            expired += u32::from(self.expire(row).await?);
         }
-        Ok(expired)
+        Ok(expired == AT_ONCE)
     }
 
     async fn expire(&self, row: &ConnectionRow) -> Result<bool, Fault> {

@@ -1,7 +1,7 @@
 //! From where, and how often, the surfaces may be called.
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use http::HeaderValue;
 use ipnet::IpNet;
@@ -11,6 +11,7 @@ use super::RateLimits;
 use super::error::ConfigError;
 use super::parse::{given, number, switch};
 use super::settings::Settings;
+use crate::application::pending::PendingLimits;
 
 /// Ranges in CIDR notation separated by commas; a lone address is a range of one.
 pub(super) fn ranges(setting: &'static str, text: &str) -> Result<Vec<IpNet>, ConfigError> {
@@ -48,6 +49,30 @@ pub(super) fn allowed_cidrs(settings: &Settings) -> Result<Option<Vec<IpNet>>, C
 pub(super) fn trusted_proxies(settings: &Settings) -> Result<Vec<IpNet>, ConfigError> {
     let text = given(settings.trusted_proxies.as_ref()).unwrap_or_default();
     ranges("TRUSTED_PROXIES", text)
+}
+
+pub(super) fn pending_limits(settings: &Settings) -> Result<PendingLimits, ConfigError> {
+    let limit = |setting, value: &Option<String>, default| {
+        let limit = number(setting, value.as_ref(), default, 0)?;
+        Ok(NonZeroUsize::new(limit))
+    };
+    Ok(PendingLimits {
+        per_source: limit(
+            "MAX_PENDING_PER_SOURCE",
+            &settings.max_pending_per_source,
+            1_000,
+        )?,
+        without_key: limit(
+            "MAX_PENDING_WITHOUT_KEY",
+            &settings.max_pending_without_key,
+            20_000,
+        )?,
+        per_workspace: limit(
+            "MAX_PENDING_PER_WORKSPACE",
+            &settings.max_pending_per_workspace,
+            1_000,
+        )?,
+    })
 }
 
 pub(super) fn rate_limits(settings: &Settings) -> Result<RateLimits, ConfigError> {

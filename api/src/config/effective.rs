@@ -1,6 +1,6 @@
 //! The configuration as `nexus check-config` prints it.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -75,7 +75,7 @@ fn keys(config: &Config) -> Vec<Row> {
 }
 
 fn access(config: &Config) -> Vec<Row> {
-    let limits = &config.rate_limits;
+    let (limits, pending) = (&config.rate_limits, &config.pending_limits);
     let per_minute = |limit: Option<NonZeroU32>| {
         limit.map_or_else(|| "no limit".to_owned(), |limit| limit.to_string())
     };
@@ -99,7 +99,14 @@ fn access(config: &Config) -> Vec<Row> {
         ),
         ("RATE_LIMIT_CALLBACK_RPM", per_minute(limits.callback)),
         ("RATE_LIMIT_TOKEN_RPM", per_minute(limits.token)),
+        ("MAX_PENDING_PER_SOURCE", at_most(pending.per_source)),
+        ("MAX_PENDING_WITHOUT_KEY", at_most(pending.without_key)),
+        ("MAX_PENDING_PER_WORKSPACE", at_most(pending.per_workspace)),
     ]
+}
+
+fn at_most(limit: Option<NonZeroUsize>) -> String {
+    limit.map_or_else(|| "no limit".to_owned(), |limit| limit.to_string())
 }
 
 fn joined(ranges: &[IpNet]) -> String {

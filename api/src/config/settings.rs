@@ -74,6 +74,12 @@ settings! {
         rate_limit_callback_rpm "RATE_LIMIT_CALLBACK_RPM",
         /// How often a client may read and refresh credentials, a minute [default: 60]
         rate_limit_token_rpm "RATE_LIMIT_TOKEN_RPM",
+        /// How many consents asked for without a key from one address may be pending; 0 is no limit [default: 1000]
+        max_pending_per_source "MAX_PENDING_PER_SOURCE",
+        /// How many asked for without a key may be pending in all; 0 is no limit [default: 20000]
+        max_pending_without_key "MAX_PENDING_WITHOUT_KEY",
+        /// How many asked for with a key for one workspace may be pending; 0 is no limit [default: 1000]
+        max_pending_per_workspace "MAX_PENDING_PER_WORKSPACE",
         /// How long a consent may take [default: 15m]
         state_ttl "STATE_TTL",
         /// How long before its expiry a credential is refreshed [default: 60s]

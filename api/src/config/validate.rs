@@ -48,6 +48,7 @@ impl Settings {
             allowed_cidrs: access::allowed_cidrs(&self)?,
             trusted_proxies: access::trusted_proxies(&self)?,
             rate_limits: access::rate_limits(&self)?,
+            pending_limits: access::pending_limits(&self)?,
             cors_allowed_origins: access::cors_allowed_origins(&self)?,
             upstreams: UpstreamRules::parse(
                 given(self.allow_private_upstreams.as_ref()),

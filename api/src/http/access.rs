@@ -1,6 +1,5 @@
 //! From where, and how often, a surface may be called.
 
-use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tower_governor::{GovernorError, GovernorLayer};
 
 use super::client_ip::{ClientIp, is_in};
 use super::error::ApiError;
+use crate::source::Source;
 
 /// How often a limiter forgets who has not called lately.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
@@ -87,22 +87,16 @@ fn refused(error: &GovernorError) -> Response<Body> {
     }
 }
 
-/// A client is an IPv4 address, or the network of an IPv6 address: whoever has one has 2^64.
+/// Each source on its own.
 #[derive(Debug, Clone, Copy)]
 struct ByClient;
 
 impl KeyExtractor for ByClient {
-    type Key = IpAddr;
+    type Key = Source;
 
-    fn extract<T>(&self, request: &http::Request<T>) -> Result<IpAddr, GovernorError> {
+    fn extract<T>(&self, request: &http::Request<T>) -> Result<Source, GovernorError> {
         let client = request.extensions().get::<ClientIp>();
         let ClientIp(address) = client.ok_or(GovernorError::UnableToExtractKey)?;
-        Ok(match address {
-            IpAddr::V4(_) => *address,
-            IpAddr::V6(address) => {
-                let network = address.to_bits() >> 64 << 64;
-                IpAddr::V6(Ipv6Addr::from_bits(network))
-            }
-        })
+        Ok(Source::of(*address))
     }
 }

@@ -13,6 +13,8 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use super::client_ip::ClientIp;
+use super::denied::Denied;
 use super::error::complete;
 use super::headers::protect;
 use super::request_id::{RequestId, X_REQUEST_ID};
@@ -28,6 +30,8 @@ pub struct LogLayer {
     pub metrics: Metrics,
     /// Under which surface.
     pub surface: Surface,
+    /// Where refusals are counted.
+    pub denied: Denied,
 }
 
 impl<S> Layer<S> for LogLayer {
@@ -64,6 +68,7 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let id = RequestId::of(request.headers());
         let (method, route) = (request.method().clone(), route_of(&request));
+        let client = request.extensions().get::<ClientIp>().copied();
         request.extensions_mut().insert(id.clone());
         Logged {
             answer: under(&id, || self.inner.call(request)),
@@ -71,6 +76,7 @@ where
             route,
             id,
             started: Instant::now(),
+            client,
             layer: self.layer.clone(),
         }
     }
@@ -88,6 +94,7 @@ pin_project! {
         method: Method,
         route: Option<MatchedPath>,
         id: RequestId,
+        client: Option<ClientIp>,
         started: Instant,
         layer: LogLayer,
     }
@@ -112,6 +119,9 @@ where
             response.status(),
             took,
         );
+        this.layer
+            .denied
+            .note(*this.client, this.route.as_ref(), &response);
         under(this.id, || {
             tracing::info!(
                 method = this.method.as_str(),

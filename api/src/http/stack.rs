@@ -54,6 +54,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::http::denied::Denied;
     use crate::metrics::{Metrics, Surface};
 
     async fn greet(Path(id): Path<String>) -> String {
@@ -68,6 +69,7 @@ mod tests {
         let log = LogLayer {
             metrics: Metrics::default(),
             surface: Surface::Gateway,
+            denied: Denied::default(),
         };
         let router = Router::new()
             .route("/v1/token/{id}", get(greet))

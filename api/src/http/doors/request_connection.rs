@@ -32,6 +32,9 @@ pub(super) struct Body {
 /// The longest `Idempotency-Key`, characters.
 const MAX_IDEMPOTENCY_KEY: usize = 255;
 
+/// When asking again makes sense while too many consents are pending, seconds.
+const PENDING_AGAIN: u64 = 5;
+
 /// The request's `Idempotency-Key`. It counts only with an API key: without one a guessed one would replay somebody's
 /// connection id.
 fn idempotency_key(
@@ -119,6 +122,9 @@ impl From<ConnectError> for ApiError {
             ConnectError::ForeignWorkspace => {
                 Self::invalid_field("workspace_id must be the subject of the call.")
                     .with("field", "workspace_id")
+            }
+            ConnectError::TooManyPending(error) => {
+                Self::rate_limited(format!("{error}.")).retry_after(PENDING_AGAIN)
             }
             ConnectError::Upstream(error) => {
                 tracing::warn!(%error, "a provider's configuration cannot be read");

@@ -16,6 +16,7 @@ use super::{
 use crate::config::RateLimits;
 use crate::http::access::{with_allow_list, with_rate_limit};
 use crate::http::auth::{KeyPolicy, with_api_key};
+use crate::http::denied::Denied;
 use crate::http::log::LogLayer;
 use crate::http::stack::with_common_layers;
 use crate::metrics::Surface;
@@ -194,6 +195,7 @@ fn surface<const N: usize>(
     let log = LogLayer {
         metrics: doors.metrics.clone(),
         surface,
+        denied: Denied::of(doors.application.clone()),
     };
     with_common_layers(all, Arc::clone(&access.trusted_proxies), cors, log).with_state(doors)
 }
