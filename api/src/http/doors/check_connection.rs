@@ -1,10 +1,12 @@
 //! `GET /v1/check-connection/{id}`
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 
@@ -42,7 +44,7 @@ pub(super) async fn get(
     Path(id): Path<String>,
     Query(wanted): Query<Wanted>,
     caller: Caller,
-    headers: HeaderMap,
+    known: Known,
 ) -> Result<Response, ApiError> {
     let wait = wanted.wait()?;
     let status = doors
@@ -54,7 +56,7 @@ pub(super) async fn get(
         .as_ref()
         .and_then(|version| HeaderValue::try_from(format!("\"{version}\"")).ok());
     let mut response = match &etag {
-        Some(etag) if is_known(&headers, etag) => StatusCode::NOT_MODIFIED.into_response(),
+        Some(etag) if known.includes(etag) => StatusCode::NOT_MODIFIED.into_response(),
         _ => Json(status).into_response(),
     };
     let answered = response.headers_mut();
@@ -66,14 +68,35 @@ pub(super) async fn get(
     Ok(response)
 }
 
-/// Whether `If-None-Match` names the entity tag (RFC 9110, section 13.1.2: compared weakly).
-fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let named = headers.get_all(IF_NONE_MATCH).iter();
-    let named = named.filter_map(|value| value.to_str().ok());
-    named.flat_map(|value| value.split(',')).any(|tag| {
-        let tag = tag.trim();
-        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag.as_bytes()
-    })
+/// The entity tags that the caller knows (`If-None-Match`), copied: a header keeps the whole buffer that the request was
+/// read into, which is no longer needed while the answer waits.
+pub(super) struct Known(Box<[Box<str>]>);
+
+impl Known {
+    fn of(headers: &HeaderMap) -> Self {
+        let named = headers.get_all(IF_NONE_MATCH).iter();
+        Self(
+            named
+                .filter_map(|value| Some(value.to_str().ok()?.into()))
+                .collect(),
+        )
+    }
+
+    /// Whether an entity tag is among them (RFC 9110, section 13.1.2: compared weakly).
+    fn includes(&self, etag: &HeaderValue) -> bool {
+        self.0.iter().flat_map(|value| value.split(',')).any(|tag| {
+            let tag = tag.trim();
+            tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag.as_bytes()
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Known {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.headers))
+    }
 }
 
 #[cfg(test)]
@@ -92,8 +115,8 @@ mod tests {
             ("7", false),
         ] {
             let headers = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static(sent))]);
-            assert_eq!(is_known(&headers, &etag), known, "{sent}");
+            assert_eq!(Known::of(&headers).includes(&etag), known, "{sent}");
         }
-        assert!(!is_known(&HeaderMap::new(), &etag));
+        assert!(!Known::of(&HeaderMap::new()).includes(&etag));
     }
 }
