@@ -11,6 +11,7 @@ mod audit_proof;
 mod callback;
 mod caller;
 mod capture;
+mod capture_form;
 mod check_connection;
 mod connections;
 mod health;

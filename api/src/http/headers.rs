@@ -1,7 +1,9 @@
 //! Headers that answers carry for safety's sake.
 
 use axum::response::Response;
-use http::header::{CACHE_CONTROL, PRAGMA, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, PRAGMA, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue};
 
 /// Forbids every cache to keep the answer (RFC 9111 §5.2.2.5). For answers that carry a credential.
@@ -18,7 +20,14 @@ pub fn no_store(mut response: Response) -> Response {
 pub(crate) fn protect(headers: &mut HeaderMap) {
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Pages say themselves what they load.
+    if !headers.contains_key(CONTENT_SECURITY_POLICY) {
+        headers.insert(CONTENT_SECURITY_POLICY, NOTHING);
+    }
 }
+
+/// An answer that is no page loads nothing and is shown in none.
+const NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
 #[cfg(test)]
 mod tests {

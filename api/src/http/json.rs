@@ -65,20 +65,49 @@ impl RawJson {
 impl<S: Send + Sync> FromRequest<S> for RawJson {
     type Rejection = ApiError;
 
-    async fn from_request(mut request: Request, state: &S) -> Result<RawJson, ApiError> {
-        if !is_json(request.headers()) {
+    async fn from_request(request: Request, state: &S) -> Result<RawJson, ApiError> {
+        if !is_json(&essence(request.headers())) {
             return Err(ApiError::unsupported_media_type());
         }
-        DefaultBodyLimit::max(MAX_BODY_BYTES).apply(&mut request);
-        let reading = Bytes::from_request(request, state);
-        let Ok(read) = tokio::time::timeout(BODY_WITHIN, reading).await else {
-            return Err(ApiError::invalid_json(
-                "The request body did not arrive in time.",
-            ));
-        };
-        let bytes = read.map_err(|error| unread(&error))?;
-        Ok(RawJson(Zeroizing::new(bytes.into())))
+        read(request, state).await.map(RawJson)
     }
+}
+
+/// The body of a door that browsers post forms to and programs JSON; refuses like [`RawJson`].
+pub(super) enum FormOrJson {
+    /// `application/x-www-form-urlencoded`, not yet parsed.
+    Form(Zeroizing<Vec<u8>>),
+    /// JSON.
+    Json(RawJson),
+}
+
+impl<S: Send + Sync> FromRequest<S> for FormOrJson {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<FormOrJson, ApiError> {
+        if essence(request.headers()) == "application/x-www-form-urlencoded" {
+            return read(request, state).await.map(FormOrJson::Form);
+        }
+        RawJson::from_request(request, state)
+            .await
+            .map(FormOrJson::Json)
+    }
+}
+
+/// The whole body, if it is small enough and arrives in time.
+async fn read<S: Send + Sync>(
+    mut request: Request,
+    state: &S,
+) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+    DefaultBodyLimit::max(MAX_BODY_BYTES).apply(&mut request);
+    let reading = Bytes::from_request(request, state);
+    let Ok(read) = tokio::time::timeout(BODY_WITHIN, reading).await else {
+        return Err(ApiError::invalid_json(
+            "The request body did not arrive in time.",
+        ));
+    };
+    let bytes = read.map_err(|error| unread(&error))?;
+    Ok(Zeroizing::new(bytes.into()))
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
@@ -106,15 +135,19 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// `application/json` or any `application/…+json`, whatever its parameters and case.
-fn is_json(headers: &HeaderMap) -> bool {
+/// The content type without its parameters, in lower case.
+fn essence(headers: &HeaderMap) -> String {
     let content_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     let essence = content_type
         .and_then(|value| value.split(';').next())
         .unwrap_or_default();
-    let essence = essence.trim().to_ascii_lowercase();
+    essence.trim().to_ascii_lowercase()
+}
+
+/// `application/json` or any `application/…+json`.
+fn is_json(essence: &str) -> bool {
     essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"))
 }

@@ -1,16 +1,15 @@
 //! `GET {REDIRECT_PATH}`, `GET /v1/callback`: the user comes back from the provider.
 
 use axum::extract::{Query, State};
-use axum::response::{Html, IntoResponse, Response};
-use http::header::{ACCEPT, LOCATION};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::Doors;
+use super::capture_form::{back_to, refused};
 use crate::application::complete_consent::{Callback, CallbackError};
 use crate::http::context::RequestContext;
 use crate::http::error::ApiError;
-use crate::http::headers::no_store;
 
 /// What came back with the user.
 #[derive(Deserialize)]
@@ -62,10 +61,7 @@ pub(super) async fn get(
         .complete_consent(callback, caller.metadata("callback"))
         .await
     {
-        Ok(return_url) => match HeaderValue::from_str(return_url.as_str()) {
-            Ok(location) => no_store((StatusCode::FOUND, [(LOCATION, location)]).into_response()),
-            Err(_) => ApiError::internal().into_response(),
-        },
+        Ok(return_url) => back_to(&return_url),
         Err(error) => refusal(error.into(), &headers),
     }
 }
@@ -77,16 +73,5 @@ fn refusal(error: ApiError, headers: &HeaderMap) -> Response {
     } else {
         error
     };
-    let wants_page = headers
-        .get(ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.contains("text/html"));
-    if !wants_page {
-        return error.into_response();
-    }
-    let message = error.message();
-    let page = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Not connected</title><h1>Not connected</h1><p>{message}</p></html>"
-    );
-    (error.status(), Html(page)).into_response()
+    refused(&error, headers)
 }

@@ -2,14 +2,17 @@
 
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
+use http::header::{ACCEPT, VARY};
+use http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::Doors;
-use crate::application::capture_credential::CaptureError;
+use super::{Doors, capture_form};
+use crate::application::capture_credential::{CaptureError, CaptureSchema};
 use crate::http::context::RequestContext;
 use crate::http::error::ApiError;
 use crate::http::headers::no_store;
+use crate::http::html::is_wanted;
 use crate::http::json::Json;
 
 #[derive(Deserialize)]
@@ -42,19 +45,43 @@ impl From<CaptureError> for ApiError {
     }
 }
 
-/// What the user has to fill in: the schema itself, the provider's name, and the schema again.
+impl Body {
+    /// The state and the credential.
+    pub(super) fn into_parts(self) -> Result<(String, Map<String, Value>), ApiError> {
+        let fields = self.credentials.ok_or_else(|| {
+            ApiError::missing_fields("credentials are needed.")
+                .with("fields", json!(["credentials"]))
+        })?;
+        Ok((self.state, fields))
+    }
+}
+
+/// What the user has to fill in: a form for browsers, for programs the schema.
 pub(super) async fn get_schema(
     State(doors): State<Doors>,
+    headers: HeaderMap,
     Query(query): Query<SchemaQuery>,
-) -> Result<Response, ApiError> {
-    let capture = doors.application.capture_schema(&query.state).await?;
+) -> Response {
+    let capture = doors.application.capture_schema(&query.state).await;
+    let mut response = match capture {
+        Ok(capture) if is_wanted(&headers) => capture_form::show(&query.state, &capture),
+        Ok(capture) => described(capture),
+        Err(error) => capture_form::refused(&error.into(), &headers),
+    };
+    let vary = HeaderValue::from_name(ACCEPT);
+    response.headers_mut().insert(VARY, vary);
+    response
+}
+
+/// The schema itself, the provider's name, and the schema again.
+fn described(capture: CaptureSchema) -> Response {
     let mut body = match &capture.schema {
         Value::Object(schema) => schema.clone(),
         _ => Map::new(),
     };
     body.insert("provider_name".to_owned(), capture.provider_name.into());
     body.insert("schema".to_owned(), capture.schema);
-    Ok(no_store(Json(body).into_response()))
+    no_store(Json(body).into_response())
 }
 
 /// Takes a static credential.
@@ -63,12 +90,10 @@ pub(super) async fn post_credential(
     caller: RequestContext,
     Json(body): Json<Body>,
 ) -> Result<Response, ApiError> {
-    let fields = body.credentials.ok_or_else(|| {
-        ApiError::missing_fields("credentials are needed.").with("fields", json!(["credentials"]))
-    })?;
+    let (state, fields) = body.into_parts()?;
     let captured = doors
         .application
-        .capture_credential(&body.state, fields, caller.metadata("capture_credential"))
+        .capture_credential(&state, fields, caller.metadata("capture_credential"))
         .await?;
     let answer = json!({"connection_id": captured.connection_id, "status": "success", "redirect_url": captured.redirect_url.as_str()});
     Ok(no_store(Json(answer).into_response()))

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use tower_http::cors::CorsLayer;
 
 use super::{
-    Doors, audit, audit_proof, callback, capture, check_connection, connections, health, metrics,
-    projections, providers, refresh, request_connection, revoke, token,
+    Doors, audit, audit_proof, callback, capture, capture_form, check_connection, connections,
+    health, metrics, projections, providers, refresh, request_connection, revoke, token,
 };
 use crate::config::RateLimits;
 use crate::http::access::{with_allow_list, with_rate_limit};
@@ -166,6 +166,7 @@ fn browser_doors(access: &Access) -> Router<Doors> {
     let callback = Router::new().route(&access.redirect_path, get(callback::get));
     with_rate_limit(callback, access.limits.callback)
         .route("/auth/capture-schema", get(capture::get_schema))
+        .route("/auth/capture-credential", post(capture_form::post))
 }
 
 /// A surface of doors, each kind with the keys that open it, and of those that every surface has.
