@@ -67,8 +67,12 @@ pub(super) fn show(state: &str, capture: &CaptureSchema) -> Response {
 pub(super) fn refusal_page(error: &ApiError) -> Response {
     let advice = match error.code() {
         // Somebody pressed the button twice, say.
-        "state_used" => "If you have just connected, all is well: close this page and go back to the application.",
-        _ => "Nothing was changed. You can close this page, go back to the application and connect again from there.",
+        "state_used" => {
+            "If you have just connected, all is well: close this page and go back to the application."
+        }
+        _ => {
+            "Nothing was changed. You can close this page, go back to the application and connect again from there."
+        }
     };
     let content = html! {
         p role="alert" { (error.message()) }
