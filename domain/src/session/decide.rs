@@ -118,7 +118,9 @@ mod tests {
 
     fn given(history: &[SessionEvent]) -> Session {
         let mut session = Session::default();
-        history.iter().for_each(|event| session.evolve(event));
+        for event in history {
+            session.evolve(event);
+        }
         session
     }
 
