@@ -17,6 +17,7 @@
 //! [`on_both_databases!`] runs one test on SQLite and on PostgreSQL. The servers come from the target directory of the
 //! test's own executable, PostgreSQL from `TEST_DATABASE_URL`: `scripts/test` provides both.
 
+mod additive;
 mod answer;
 mod browser;
 mod client;
