@@ -103,13 +103,25 @@ fn list_differences(shown: &[Value], answered: &[Value]) -> Vec<String> {
             shown.len()
         )];
     }
-    let strange = answered
+    let found = answered.iter().enumerate().flat_map(|(index, one)| {
+        let found = element_differences(shown, one).into_iter();
+        found.map(move |what| format!("/{index}{what}"))
+    });
+    found.collect()
+}
+
+/// Where one element is shown, how another differs from it; where several are, that it is like none of them.
+fn element_differences(shown: &[Value], answered: &Value) -> Vec<String> {
+    if let [only] = shown {
+        return differences(only, answered);
+    }
+    if shown
         .iter()
-        .enumerate()
-        .filter(|(_, one)| !shown.iter().any(|other| differences(other, one).is_empty()));
-    strange
-        .map(|(index, one)| format!("/{index} is like none that is shown: {one}"))
-        .collect()
+        .any(|one| differences(one, answered).is_empty())
+    {
+        return Vec::new();
+    }
+    vec![format!(" is like none that is shown: {answered}")]
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -177,5 +189,7 @@ mod tests {
         ] {
             assert_eq!(differences(&shown, &answered), [difference]);
         }
+        let only = differences(&json!([{"c": 1}]), &json!([{"c": 2}, {}]));
+        assert_eq!(only, ["/1/c is not answered"]);
     }
 }
