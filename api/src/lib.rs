@@ -14,4 +14,5 @@ pub mod schema;
 pub mod server;
 pub mod source;
 pub mod upstream;
+pub mod user_context;
 pub mod workers;

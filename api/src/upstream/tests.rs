@@ -10,7 +10,7 @@ use super::*;
 
 mod discovering;
 mod id_tokens;
-mod provider;
+pub(crate) mod provider;
 mod quirks;
 mod resolving;
 mod token_calls;

@@ -112,6 +112,8 @@ constants! {
     UNAUTHORIZED missing_api_key "This door needs an API key in the X-API-Key header.";
     /// 401: the key is not one of ours.
     UNAUTHORIZED invalid_api_key "The API key in the X-API-Key header is not valid.";
+    /// 401: whoever vouches for users does not know the user's token, or not any more.
+    UNAUTHORIZED invalid_user_context_token "The user's token is not accepted.";
     /// 404: no such path.
     NOT_FOUND not_found "There is nothing at this path.";
     /// 404: no such connection; the same for an unknown, a foreign and a malformed id.
@@ -138,6 +140,10 @@ constants! {
     SERVICE_UNAVAILABLE refresh_unavailable "The credential could not be refreshed in time.";
     /// 503: the database cannot be reached.
     SERVICE_UNAVAILABLE database_unavailable "The vault's database is not available.";
+    /// 503: whoever vouches for users cannot be asked.
+    SERVICE_UNAVAILABLE backend_auth_unavailable "The user's token cannot be verified now.";
+    /// 503: nobody is set who vouches for users.
+    SERVICE_UNAVAILABLE obo_not_configured "The vault is not set up to act for users.";
     /// 503: the server has not finished starting.
     SERVICE_UNAVAILABLE starting "The vault is starting.";
 }
