@@ -49,7 +49,7 @@ pub use guide::{Shown, Step, differences, steps};
 pub use nexus::{Nexus, Outcome, TestNexus, root};
 pub use proxy::LossyProxy;
 pub use real::RealProvider;
-pub use scripted::{Gate, IdTokenFault, Reply, ScriptedProvider, TokenCall, Wire};
+pub use scripted::{Gate, IdTokenFault, Reply, ScriptedBackend, ScriptedProvider, TokenCall, Wire};
 pub use wait::until;
 
 /// Runs each named `async fn(Database)` as two tests, one on each database.

@@ -2,6 +2,7 @@
 //!
 //! It speaks HTTP itself, so that it can also break off: every connection serves one request.
 
+mod backend;
 mod reply;
 mod server;
 mod signing;
@@ -16,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use url::Url;
 
+pub use backend::ScriptedBackend;
 pub use reply::{Gate, Reply, Wire};
 pub use signing::IdTokenFault;
 pub use token::TokenCall;
@@ -168,6 +170,11 @@ impl ScriptedProvider {
     /// The path and query of every request so far, whoever sent it.
     pub fn urls(&self) -> Vec<String> {
         self.state().urls.clone()
+    }
+
+    /// A JWT of its own that says this and nothing else: for users' tokens (`OBO_ISSUER`).
+    pub fn signed(&self, claims: &Value) -> String {
+        self.shared.key.jwt(claims)
     }
 
     /// Sends a browser through the consent: returns where the provider sends it back to.

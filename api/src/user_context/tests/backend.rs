@@ -107,6 +107,7 @@ async fn a_yes_that_does_not_say_who_is_neither() {
         r#"{"user_id":"u1","permissions":["read",7]}"#,
         r#"{"user_id":"u1","permissions":[],"tenant_id":7}"#,
         r#"{"user_id":"u1","user_id":"u2","permissions":[]}"#,
+        r#"{"user_id":"u1","permissions":[],"permissions":["read"]}"#,
         r#"{"user_id":"u1","permissions":[]} trailing"#,
         long.as_str(),
     ] {
