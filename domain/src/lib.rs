@@ -14,6 +14,7 @@
 pub mod access;
 pub mod connection;
 pub mod credential;
+pub mod credential_check;
 pub mod decider;
 pub mod metadata;
 pub mod provider;

@@ -51,6 +51,24 @@ pub enum AuthType {
 }
 
 impl AuthType {
+    const ALL: [Self; 9] = [
+        Self::Oauth2,
+        Self::Saml,
+        Self::ApiKey,
+        Self::Header,
+        Self::QueryParam,
+        Self::BasicAuth,
+        Self::HmacPayload,
+        Self::AwsSigv4,
+        Self::Path,
+    ];
+
+    /// The one that is written so on the wire.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
     /// As it is written on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -275,6 +293,7 @@ mod tests {
             "path",
         ] {
             let auth_type: AuthType = serde_json::from_value(json!(name)).unwrap();
+            assert_eq!(AuthType::parse(name), Some(auth_type));
             assert_eq!(
                 (auth_type.as_str(), serde_json::to_value(auth_type).unwrap()),
                 (name, json!(name))

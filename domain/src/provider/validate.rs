@@ -7,6 +7,8 @@ use url::Url;
 
 use super::profile::present;
 use super::{AuthType, InvalidProfile, ProviderProfile};
+use crate::credential_check;
+use crate::strategy::{self, is_token};
 
 const NAME_LENGTH: usize = 64;
 
@@ -30,7 +32,8 @@ impl ProviderProfile {
             | AuthType::HmacPayload
             | AuthType::AwsSigv4
             | AuthType::Path => Ok(()),
-        }
+        }?;
+        strategy::check(self)
     }
 
     fn validate_name(&self) -> Validity {
@@ -108,6 +111,7 @@ impl ProviderProfile {
                     "must be a JSON Schema in an object",
                 )?,
                 ("auth_strategy", value) => validate_strategy(value)?,
+                ("validation", value) => credential_check::check(value)?,
                 _ => {}
             }
         }
@@ -254,12 +258,6 @@ fn validate_strategy(value: &Value) -> Validity {
         "params.auth_strategy",
         "must have an object as its `config`",
     )
-}
-
-/// Whether it has the characters of an HTTP field name (RFC 9110, section 5.1); it may be empty.
-fn is_token(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 const fn broken(field: &'static str, message: &'static str) -> Validity {

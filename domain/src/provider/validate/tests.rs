@@ -199,12 +199,108 @@ fn static_types_need_a_name_only() {
         "basic_auth",
         "hmac_payload",
         "aws_sigv4",
-        "path",
     ] {
-        let profile: ProviderProfile =
-            serde_json::from_value(json!({"name": "Example", "auth_type": auth_type})).unwrap();
-        assert_eq!(profile.validate(false), Ok(()), "{auth_type}");
+        assert_eq!(refused(&typed(auth_type, json!({}))), None, "{auth_type}");
     }
+}
+
+fn typed(auth_type: &str, params: Value) -> ProviderProfile {
+    let profile = json!({"name": "Example", "auth_type": auth_type, "params": params});
+    serde_json::from_value(profile).unwrap()
+}
+
+#[test]
+fn a_strategy_is_checked_where_it_was_given() {
+    let own =
+        |kind: &str, config: Value| json!({"auth_strategy": {"type": kind, "config": config}});
+    for (auth_type, params, field) in [
+        ("hmac_payload", json!({"algo": "md5"}), "params.algo"),
+        ("hmac_payload", json!({"encoding": 64}), "params.encoding"),
+        (
+            "hmac_payload",
+            json!({"header_name": "a b"}),
+            "params.header_name",
+        ),
+        (
+            "query_param",
+            json!({"param_name": ""}),
+            "params.param_name",
+        ),
+        (
+            "query_param",
+            json!({"param_name": ["key"]}),
+            "params.param_name",
+        ),
+        ("header", json!({"header_name": 7}), "params.header_name"),
+        (
+            "header",
+            json!({"param_name": "Content-Length"}),
+            "params.param_name",
+        ),
+        (
+            "basic_auth",
+            json!({"username_field": {}}),
+            "params.username_field",
+        ),
+        ("aws_sigv4", json!({"service": true}), "params.service"),
+        ("aws_sigv4", json!({"region": "eu/1"}), "params.region"),
+        (
+            "api_key",
+            own("hmac_payload", json!({"algo": "md5"})),
+            "params.auth_strategy.config.algo",
+        ),
+        (
+            "api_key",
+            own("query_param", json!({"param_name": 1})),
+            "params.auth_strategy.config.param_name",
+        ),
+        (
+            "api_key",
+            own("header", json!({"header_name": "Host"})),
+            "params.auth_strategy.config.header_name",
+        ),
+        ("api_key", own("path", json!({})), "api_base_url"),
+        ("path", json!({}), "api_base_url"),
+    ] {
+        let profile = typed(auth_type, params);
+        assert_eq!(refused(&profile).as_deref(), Some(field), "{profile:?}");
+    }
+    let mut framing = typed("header", json!({}));
+    framing.auth_header = Some("Content-Length".to_owned());
+    assert_eq!(refused(&framing).as_deref(), Some("auth_header"));
+}
+
+#[test]
+fn a_strategy_that_makes_sense_or_is_the_providers_own_is_taken() {
+    let own =
+        |kind: &str, config: Value| json!({"auth_strategy": {"type": kind, "config": config}});
+    for (auth_type, params) in [
+        ("path", json!({"template": "/bot{token}"})),
+        ("api_key", own("path", json!({"template": "/bot{token}"}))),
+        (
+            "api_key",
+            own("device_code", json!({"algo": 7, "nested": {}})),
+        ),
+        ("api_key", own("header", Value::Null)),
+        ("api_key", json!({"auth_strategy": null, "other": [1]})),
+        ("hmac_payload", json!({"algo": "sha1", "encoding": null})),
+        ("header", json!({"header_name": "", "param_name": "X-Key"})),
+    ] {
+        let profile = typed(auth_type, params);
+        assert_eq!(refused(&profile), None, "{profile:?}");
+    }
+    let mut path = typed("path", json!({}));
+    path.user_info_endpoint = Some("/bot{token}/getMe".to_owned());
+    assert_eq!(refused(&path), None);
+}
+
+#[test]
+fn the_rules_of_a_validation_are_checked() {
+    let params = json!({"validation": {"failure_status": "4xx"}});
+    let field = refused(&typed("api_key", params));
+    assert_eq!(field.as_deref(), Some("params.validation.failure_status"));
+    let params = json!({"validation": {"skip": true, "failure_status": 400}});
+    assert_eq!(refused(&typed("api_key", params)), None);
 }
 
 #[test]
