@@ -20,6 +20,7 @@ use crate::upstream::Upstream;
 
 pub mod capture_credential;
 pub mod check_connection;
+mod check_credential;
 pub mod complete_consent;
 pub mod connect;
 pub mod denials;

@@ -1,4 +1,4 @@
-//! The client of OAuth 2.0 and `OpenID` Connect providers.
+//! The client of all providers: OAuth 2.0, `OpenID` Connect, and whoever takes a static credential.
 //!
 //! Every call has limits (time, size, no redirects), goes out on a connection of its own, and says of a failure
 //! whether its outcome is known: exchanging a code and redeeming a rotating refresh token must not happen twice.
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::config::UpstreamRules;
 
+mod ask;
 mod authorize;
 mod call;
 mod discovery;
@@ -20,6 +21,7 @@ mod revoke;
 mod token;
 mod wire;
 
+pub use ask::{AskError, Asked};
 pub use authorize::Authorization;
 pub use call::{CallFailure, Outcome};
 pub use discovery::Discovered;

@@ -174,8 +174,20 @@ impl ProviderProfile {
             .filter(|url| !url.is_empty())
     }
 
-    /// The URLs that this program itself calls or sends users to, and which are given: each with
-    /// its field.
+    /// Where the provider says who the user is: `user_info_endpoint`, absolute or below
+    /// `api_base_url`. It may be a template.
+    #[must_use]
+    pub fn user_info_url(&self) -> Option<String> {
+        let endpoint = present(self.user_info_endpoint.as_ref())?;
+        if !endpoint.starts_with('/') {
+            return Some(endpoint.to_owned());
+        }
+        let base = present(self.api_base_url.as_ref())?;
+        Some(format!("{}{endpoint}", base.trim_end_matches('/')))
+    }
+
+    /// The URLs of its OAuth endpoints, which are called or which users are sent to, and which are
+    /// given: each with its field.
     #[must_use]
     pub fn urls(&self) -> Vec<(&'static str, &str)> {
         let fields = [
