@@ -27,6 +27,7 @@ pub mod denials;
 pub mod expire_connections;
 pub mod keyring;
 pub mod list_connections;
+pub mod manage_agents;
 pub mod manage_providers;
 mod patience;
 pub mod pending;

@@ -4,14 +4,15 @@
 //! secrets, a provider's settings) come in with the command; [`decider::Decider::decide`] turns a
 //! command into events or a refusal, [`decider::Decider::evolve`] folds events into a state.
 //!
-//! Two aggregates have a state: [`connection`] (a user's account at a provider, and the credential
-//! for it) and [`provider`] (whom to connect to, and how). Two streams have none and never
+//! Three aggregates have a state: [`connection`] (a user's account at a provider, and the credential
+//! for it), [`provider`] (whom to connect to, and how) and [`agent`] (a program that acts, and the most it may do). Two streams have none and never
 //! conflict: [`access`] (who was given which credential) and [`vault`] (what operators did).
 //!
 //! Secrets exist in clear only as [`secret::Secret`] and the types made of it. What is stored of
 //! them is a [`sealing::SealedBlob`]; an event names it by a [`sealing::SealedRef`].
 
 pub mod access;
+pub mod agent;
 pub mod connection;
 pub mod credential;
 pub mod credential_check;
@@ -19,6 +20,7 @@ pub mod decider;
 pub mod metadata;
 pub mod provider;
 pub mod reference;
+pub mod scope;
 pub mod sealing;
 pub mod secret;
 pub mod strategy;

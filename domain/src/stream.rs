@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent::{Agent, AgentId};
 use crate::provider::Provider;
 use crate::reference::{ConnectionReference, ProviderId};
 
@@ -37,5 +38,11 @@ impl StreamKey {
     #[must_use]
     pub fn provider(id: ProviderId) -> Self {
         Self::new(<Provider as cqrs_es::Aggregate>::TYPE, id.to_string())
+    }
+
+    /// The stream of an agent.
+    #[must_use]
+    pub fn agent(id: &AgentId) -> Self {
+        Self::new(<Agent as cqrs_es::Aggregate>::TYPE, id.as_str())
     }
 }

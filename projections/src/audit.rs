@@ -45,6 +45,8 @@ pub struct AuditEntry {
     pub created_at: Timestamp,
     /// The provider concerned.
     pub provider_id: Option<String>,
+    /// The agent concerned.
+    pub agent: Option<String>,
     /// The agent session concerned.
     pub session_id: Option<String>,
     /// Who and how: the event's metadata.
@@ -92,6 +94,8 @@ impl AuditEntry {
         let of_stream = |stream_type: &str| {
             (event.stream.stream_type == stream_type).then(|| event.stream.id.clone())
         };
+        let metadata: BTreeMap<String, String> =
+            serde_json::from_str(&event.metadata).unwrap_or_default();
         Self {
             id: entry_id(&event.leaf),
             position: event.position,
@@ -101,8 +105,9 @@ impl AuditEntry {
             event_data: event.payload.clone(),
             created_at: event.recorded_at,
             provider_id: of_stream("provider").or_else(|| text("provider_id")),
+            agent: of_stream("agent").or_else(|| metadata.get("agent").cloned()),
             session_id: of_stream("session").or_else(|| text("session_id")),
-            metadata: serde_json::from_str(&event.metadata).unwrap_or_default(),
+            metadata,
         }
     }
 
@@ -116,6 +121,9 @@ impl AuditEntry {
             .map(|id| format!("connection {id}"));
         let subject =
             subject.or_else(|| self.provider_id.as_ref().map(|id| format!("provider {id}")));
+        let is_agents = self.event_type.starts_with("agent.");
+        let agent = self.agent.as_ref().filter(|_| is_agents);
+        let subject = subject.or_else(|| agent.map(|id| format!("agent {id}")));
         match subject {
             Some(subject) => format!("{} by {actor} on {subject}", self.event_type),
             None => format!("{} by {actor}", self.event_type),

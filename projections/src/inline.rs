@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::BoxFuture;
 use nexus_ledger::{ProjectError, Projector, RecordedEvent};
 
+use crate::agents::Agents;
 use crate::connections::Connections;
 use crate::projection::{FoldError, Projection};
 use crate::providers::Providers;
@@ -23,7 +24,8 @@ impl Projector for ReadModels {
         events: &[&RecordedEvent],
     ) -> Result<(), ProjectError<rusqlite::Error>> {
         sqlite::apply_inline::<Connections>(transaction, events)?;
-        sqlite::apply_inline::<Providers>(transaction, events)
+        sqlite::apply_inline::<Providers>(transaction, events)?;
+        sqlite::apply_inline::<Agents>(transaction, events)
     }
 
     fn apply_postgres<'a>(
@@ -33,7 +35,8 @@ impl Projector for ReadModels {
     ) -> BoxFuture<'a, Result<(), ProjectError<tokio_postgres::Error>>> {
         Box::pin(async move {
             postgres::apply_inline::<Connections>(client, events, &mut self.postgres).await?;
-            postgres::apply_inline::<Providers>(client, events, &mut self.postgres).await
+            postgres::apply_inline::<Providers>(client, events, &mut self.postgres).await?;
+            postgres::apply_inline::<Agents>(client, events, &mut self.postgres).await
         })
     }
 }

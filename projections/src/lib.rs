@@ -4,11 +4,12 @@
 //! transaction ([`inline`]), so that a read model is never behind the log, and by a [`rebuild`]
 //! that fills the tables of a new generation from the log and swaps one pointer row.
 //!
-//! - [`connections`], [`providers`]: the read models and their queries.
+//! - [`connections`], [`providers`], [`agents`]: the read models and their queries.
 //! - [`audit`]: the one read model that is not a table; the log itself answers.
 //! - [`verify`]: whether the rows are what the log says.
 //! - [`table`]: how a row is stored, on both databases.
 
+pub mod agents;
 pub mod audit;
 pub mod connections;
 pub mod inline;
@@ -25,6 +26,7 @@ pub mod store;
 pub mod table;
 pub mod verify;
 
+pub use agents::AgentRow;
 pub use audit::{AuditEntry, AuditQuery};
 pub use connections::{ConnectionRow, Standing};
 pub use inline::ReadModels;

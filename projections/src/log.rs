@@ -7,7 +7,7 @@ use nexus_domain::time::Timestamp;
 use nexus_ledger::postgres::DedicatedClient;
 use nexus_ledger::{Backend, ReadError, RecordedEvent, postgres, sqlite};
 use rusqlite::{params, params_from_iter};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 use crate::connections::signed;
 use crate::postgres::parameter;
@@ -319,6 +319,32 @@ pub(crate) async fn newest(
             let parameters: Vec<_> = parameters.iter().map(parameter).collect();
             let client = database.client().await?;
             postgres::select_events(&client, &condition, &parameters)
+                .await
+                .map_err(unavailable)
+        }
+    }
+}
+
+/// The events of a stream, the oldest first.
+pub(crate) async fn of_stream(
+    backend: &Backend,
+    stream: &StreamKey,
+) -> Result<Vec<RecordedEvent>, ReadError> {
+    let (kind, id) = (stream.stream_type.clone(), stream.id.clone());
+    match backend {
+        Backend::Sqlite(database) => {
+            let condition = "WHERE aggregate_type = ?1 AND aggregate_id = ?2 ORDER BY sequence";
+            let read = move |connection: &rusqlite::Connection| {
+                sqlite::select_events(connection, condition, [kind, id])
+            };
+            database.read(read).await
+        }
+        Backend::Postgres(database) => {
+            let condition = "WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence";
+            let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+                [(&kind, Type::TEXT), (&id, Type::TEXT)];
+            let client = database.client().await?;
+            postgres::select_events(&client, condition, &parameters)
                 .await
                 .map_err(unavailable)
         }

@@ -22,6 +22,7 @@ use nexus_ledger::{Backend, ReadError};
 use rusqlite::params;
 use tokio_postgres::types::Type;
 
+use crate::agents::Agents;
 use crate::connections::Connections;
 use crate::log::unavailable;
 use crate::projection::Projection;
@@ -31,7 +32,7 @@ use crate::table::{Dialect, Statements, Value};
 pub(crate) use job::unblocked;
 
 /// The read models that are kept in tables.
-pub const NAMES: &[&str] = &[Connections::NAME, Providers::NAME];
+pub const NAMES: &[&str] = &[Connections::NAME, Providers::NAME, Agents::NAME];
 
 /// A read model as its pointer row tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +119,8 @@ pub enum RebuildError {
 /// [`ReadError`]
 pub async fn prepare(backend: &Backend) -> Result<(), ReadError> {
     prepare_one::<Connections>(backend).await?;
-    prepare_one::<Providers>(backend).await
+    prepare_one::<Providers>(backend).await?;
+    prepare_one::<Agents>(backend).await
 }
 
 /// A read model whose rows were made by another version of its fold.
@@ -138,6 +140,7 @@ pub async fn outdated(backend: &Backend) -> Result<Vec<Outdated>, ReadError> {
     let ours = |pointer: &Pointer| match pointer.name.as_str() {
         Connections::NAME => Some(Connections::VERSION),
         Providers::NAME => Some(Providers::VERSION),
+        Agents::NAME => Some(Agents::VERSION),
         _ => None,
     };
     let outdated = |pointer: Pointer| {
@@ -206,6 +209,7 @@ pub async fn rebuild(
     match name {
         Connections::NAME => job::run::<Connections>(backend, progress).await,
         Providers::NAME => job::run::<Providers>(backend, progress).await,
+        Agents::NAME => job::run::<Agents>(backend, progress).await,
         other => Err(RebuildError::UnknownName(other.to_owned())),
     }
 }

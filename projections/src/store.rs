@@ -2,12 +2,16 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nexus_domain::agent::AgentId;
 use nexus_domain::reference::ConnectionReference;
+use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
 use nexus_ledger::{Backend, ReadError};
 use tokio_postgres::types::Type;
 
+use crate::agents::{AgentRow, Agents};
 use crate::connections::{ConnectionRow, Connections, Standing};
+use crate::log;
 use crate::lookup::Lookup;
 use crate::postgres::{self, Generations, SelectError, Selected};
 use crate::projection::Projection;
@@ -71,6 +75,7 @@ pub struct ReadStore {
     connections: Lookup<Connections>,
     standings: Standings,
     providers: Lookup<Providers>,
+    agents: Lookup<Agents>,
     selections: Arc<Selections>,
 }
 
@@ -83,6 +88,7 @@ impl ReadStore {
             connections: Lookup::start(backend),
             standings: Standings::start(backend),
             providers: Lookup::start(backend),
+            agents: Lookup::start(backend),
             selections: Arc::new(Selections::new(backend)),
         }
     }
@@ -240,6 +246,42 @@ impl ReadStore {
                 vec![i64::MAX.into()],
             ))
             .await
+    }
+
+    /// An agent, also one that was deregistered.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn agent(&self, id: &AgentId) -> Result<Option<Arc<AgentRow>>, QueryError> {
+        self.agents.get(id.as_str()).await
+    }
+
+    /// An agent as it was at a time, by the log alone; `None` before its first registration.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn agent_at(
+        &self,
+        id: &AgentId,
+        at: Timestamp,
+    ) -> Result<Option<AgentRow>, QueryError> {
+        let events = log::of_stream(&self.backend, &StreamKey::agent(id)).await?;
+        let mut until = events.iter().take_while(|event| event.recorded_at <= at);
+        until
+            .try_fold(None, Agents::apply)
+            .map_err(|_| QueryError::Undecodable(Agents::NAME))
+    }
+
+    /// Every registered agent, by id.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn agents(&self) -> Result<Vec<AgentRow>, QueryError> {
+        let condition = Condition::new(
+            "registered IS NOT NULL ORDER BY registered LIMIT ?",
+            vec![i64::MAX.into()],
+        );
+        self.selections.select::<Agents>(condition).await
     }
 
     /// The database.

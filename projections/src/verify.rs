@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use nexus_ledger::{Backend, ReadError, RecordedEvent};
 
+use crate::agents::Agents;
 use crate::connections::Connections;
 use crate::log::unavailable;
 use crate::projection::Projection;
@@ -102,6 +103,7 @@ pub async fn verify(
     match name {
         Connections::NAME => all::<Connections>(backend, progress).await,
         Providers::NAME => all::<Providers>(backend, progress).await,
+        Agents::NAME => all::<Agents>(backend, progress).await,
         other => Err(RebuildError::UnknownName(other.to_owned())),
     }
 }

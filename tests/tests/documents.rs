@@ -8,8 +8,9 @@ use nexus_tests::{Client, Contract, Database, TestNexus, until};
 use serde_json::{Value, json};
 
 /// Doors that both surfaces have.
-const SHARED: [&str; 4] = [
+const SHARED: [&str; 5] = [
     "/auth/callback",
+    "/auth/capture-credential",
     "/auth/capture-schema",
     "/health",
     "/livez",

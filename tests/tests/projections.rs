@@ -90,7 +90,14 @@ async fn status_lists_every_read_model(database: Database) {
         .iter()
         .map(|row| (row[0], row[2], row[3]))
         .collect();
-    assert_eq!(listed, [("connections", "1", "-"), ("providers", "1", "-")]);
+    assert_eq!(
+        listed,
+        [
+            ("agents", "1", "-"),
+            ("connections", "1", "-"),
+            ("providers", "1", "-")
+        ]
+    );
 }
 
 async fn read_models_are_rebuilt_while_the_server_runs(database: Database) {
@@ -101,17 +108,18 @@ async fn read_models_are_rebuilt_while_the_server_runs(database: Database) {
     let connected = nexus.connected(&provider, "google").await;
     let said = printed(&run(&nexus, &["projections", "rebuild"]).await);
     let expected = [
+        "agents: generation 2 serves, 0 rows from 0 events; the old rows were what the log says; writers waited ",
         "connections: generation 2 serves, 1 row from 3 events; the old rows were what the log says; writers waited ",
         "providers: generation 2 serves, 1 row from 1 event; the old rows were what the log says; writers waited ",
     ];
-    assert_eq!(said.lines().count(), 2, "{said}");
+    assert_eq!(said.lines().count(), 3, "{said}");
     for (line, expected) in said.lines().zip(expected) {
         assert!(
             line.starts_with(expected) && line.ends_with(" ms at most"),
             "{line}"
         );
     }
-    assert_eq!(rebuilds_in_the_trail(&nexus).await, 2);
+    assert_eq!(rebuilds_in_the_trail(&nexus).await, 3);
     nexus.token(&connected.id).await.expect(200);
     let status = printed(&run(&nexus, &["projections", "status"]).await);
     assert!(
@@ -153,6 +161,7 @@ async fn rows_changed_behind_the_servers_back_are_found_with_exit_code_4(databas
     let altered = nexus.capture("weather", key()).await;
     let missing = nexus.capture("weather", key()).await;
     let clean = "\
+agents: 0 rows from 0 events; every row is what the log says
 connections: 2 rows from 4 events; every row is what the log says
 providers: 1 row from 1 event; every row is what the log says
 ";
@@ -174,7 +183,7 @@ providers: 1 row from 1 event; every row is what the log says
     assert_eq!(output.status.code(), Some(4), "{said}");
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(
-        lines[0],
+        lines[1],
         "connections: 3 rows from 4 events; 1 altered, 1 missing, 1 invented"
     );
     for expected in [
@@ -185,7 +194,7 @@ providers: 1 row from 1 event; every row is what the log says
         assert!(lines.contains(&expected.as_str()), "{said}");
     }
     assert_eq!(
-        lines[4],
+        lines[5],
         "providers: 1 row from 1 event; every row is what the log says"
     );
     assert!(
@@ -211,7 +220,7 @@ async fn an_unknown_name_starts_nothing(database: Database) {
     let output = run(&nexus, &["projections", "rebuild", "providers", "all"]).await;
     assert_eq!(
         complaint(&output),
-        "nexus-admin: there is no read model named all; there are connections, providers\n"
+        "nexus-admin: there is no read model named all; there are agents, connections, providers\n"
     );
     assert_eq!(rebuilds_in_the_trail(&nexus).await, 0);
 }

@@ -10,6 +10,7 @@ use nexus_domain::connection::{
 use nexus_domain::metadata::Metadata;
 use nexus_domain::provider::AuthType;
 use nexus_domain::reference::ConnectionId;
+use nexus_domain::scope::is_scope;
 use nexus_domain::sealing::{KeyId, Purpose, SealedRef};
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
@@ -478,12 +479,4 @@ fn check_lengths(request: &RequestConnection) -> Result<(), ConnectError> {
         return Err(ConnectError::TooLong("action"));
     }
     Ok(())
-}
-
-/// RFC 6749 section 3.3: printable ASCII without space, quote and backslash.
-fn is_scope(scope: &str) -> bool {
-    !scope.is_empty()
-        && scope
-            .bytes()
-            .all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
 }

@@ -6,6 +6,7 @@ use crate::http::error::ApiError;
 use crate::keys::ApiKeys;
 use crate::metrics::Metrics;
 
+mod agents;
 mod audit;
 mod audit_proof;
 mod callback;

@@ -187,10 +187,21 @@ fn request_body_divergences(documented: &Value, request: Option<(&str, &[u8])>) 
     else {
         return vec![format!("with the content type {kind}")];
     };
-    match serde_json::from_slice(body) {
+    match read(essence(kind), body) {
         Ok(value) => errors(schema, &value),
         Err(error) => vec![format!("with a body that is not JSON: {error}")],
     }
+}
+
+/// A body as what its schema describes: a form is an object of texts.
+fn read(kind: &str, body: &[u8]) -> serde_json::Result<Value> {
+    if kind != "application/x-www-form-urlencoded" {
+        return serde_json::from_slice(body);
+    }
+    let fields = url::form_urlencoded::parse(body);
+    Ok(fields
+        .map(|(name, value)| (name.into_owned(), Value::from(value)))
+        .collect())
 }
 
 /// What holds for every envelope and no schema can say: its two codes are one, its request id is the header's.

@@ -74,7 +74,7 @@ fn entry(entry: &AuditEntry) -> Value {
         "created_at": entry.created_at,
         "position": entry.position,
         "actor": metadata("actor"),
-        "agent": metadata("agent"),
+        "agent": entry.agent,
         "subject": metadata("subject"),
         "summary": entry.summary(),
         "provider_id": entry.provider_id,

@@ -73,9 +73,18 @@ pub(super) fn show(state: &str, capture: &CaptureSchema) -> Response {
 
 /// A refusal for people.
 pub(super) fn refusal_page(error: &ApiError) -> Response {
+    let advice = match error.code() {
+        // Somebody pressed the button twice, say.
+        "state_used" => {
+            "If you have just connected, all is well: close this page and go back to the application."
+        }
+        _ => {
+            "Nothing was changed. You can close this page, go back to the application and connect again from there."
+        }
+    };
     let content = html! {
         p role="alert" { (error.message()) }
-        p { "Nothing was changed. You can close this page, go back to the application and connect again from there." }
+        p { (advice) }
     };
     page(error.status(), "Not connected", &content)
 }
@@ -168,13 +177,16 @@ pub(super) async fn post(
     State(doors): State<Doors>,
     headers: HeaderMap,
     caller: RequestContext,
-    body: FormOrJson,
+    body: Result<FormOrJson, ApiError>,
 ) -> Response {
     match body {
-        FormOrJson::Json(body) => take_json(&doors, &caller, &body)
+        Ok(FormOrJson::Json(body)) => take_json(&doors, &caller, &body)
             .await
             .unwrap_or_else(|error| refused(&error, &headers)),
-        FormOrJson::Form(body) => take_form(&doors, &caller, &Sent::parse(&body), &headers).await,
+        Ok(FormOrJson::Form(body)) => {
+            take_form(&doors, &caller, &Sent::parse(&body), &headers).await
+        }
+        Err(error) => refused(&error, &headers),
     }
 }
 

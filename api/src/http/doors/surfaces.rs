@@ -10,8 +10,9 @@ use ipnet::IpNet;
 use tower_http::cors::CorsLayer;
 
 use super::{
-    Doors, audit, audit_proof, callback, capture, capture_form, check_connection, connections,
-    health, metrics, projections, providers, refresh, request_connection, revoke, token,
+    Doors, agents, audit, audit_proof, callback, capture, capture_form, check_connection,
+    connections, health, metrics, projections, providers, refresh, request_connection, revoke,
+    token,
 };
 use crate::config::RateLimits;
 use crate::http::access::{with_allow_list, with_rate_limit};
@@ -130,6 +131,7 @@ const ANSWERED_WITH: [&str; 5] = [
 pub fn broker(doors: Doors, access: &Access) -> Router {
     let keyed = providers::broker_routes()
         .merge(connections::broker_routes())
+        .merge(agents::routes())
         .route("/auth/consent-spec", post(request_connection::post))
         .route("/audit", get(audit::get))
         .route("/v1/audit", get(audit::get))

@@ -99,6 +99,12 @@ refusals! {
     CONFLICT state_used;
     /// 409: what the request was about kept changing underneath it.
     CONFLICT conflict;
+    /// 400: a text that no agent can be called.
+    BAD_REQUEST invalid_agent_id;
+    /// 409: an agent of this id is registered.
+    CONFLICT agent_exists;
+    /// 404: no such agent; detail `agent_id`.
+    NOT_FOUND agent_not_found;
     /// 404: no such provider; detail `provider_id` or `provider_name`.
     NOT_FOUND provider_not_found;
 }

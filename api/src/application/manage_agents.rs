@@ -1,0 +1,82 @@
+//! Registers, changes, ends and finds agents.
+
+use std::sync::Arc;
+
+use nexus_domain::agent::{Agent, AgentCommand, AgentError, AgentId};
+use nexus_domain::metadata::Metadata;
+use nexus_domain::time::Timestamp;
+use nexus_ledger::{Context, ExecuteError};
+use nexus_projections::AgentRow;
+
+use super::{Application, Fault};
+
+/// Why an agent was not registered, changed or found.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentsError {
+    /// The rule that was broken.
+    #[error(transparent)]
+    Refused(#[from] AgentError),
+    /// Something else went wrong.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl Application {
+    /// Carries out a command on an agent; returns the agent since.
+    ///
+    /// # Errors
+    /// [`AgentsError`]
+    pub async fn command_agent(
+        &self,
+        id: &AgentId,
+        command: AgentCommand,
+        metadata: Metadata,
+    ) -> Result<Arc<AgentRow>, AgentsError> {
+        let metadata = Metadata {
+            agent: Some(id.to_string()),
+            ..metadata
+        };
+        let context = Context {
+            metadata,
+            ..Context::default()
+        };
+        let executed = self.ledger.execute::<Agent>(id.as_str(), command, context);
+        match executed.await {
+            Ok(_) => {}
+            Err(ExecuteError::Decision(error)) => return Err(error.into()),
+            Err(ExecuteError::Append(error)) => return Err(Fault::from(error).into()),
+            Err(ExecuteError::Load(error)) => return Err(Fault::from(error).into()),
+        }
+        let row = self.reads.agent(id).await.map_err(Fault::from)?;
+        row.ok_or_else(|| Fault::Internal(format!("agent {id} is missing")).into())
+    }
+
+    /// A registered agent; with `at`, as it was then.
+    ///
+    /// # Errors
+    /// [`AgentsError`]
+    pub async fn agent(
+        &self,
+        id: &AgentId,
+        at: Option<Timestamp>,
+    ) -> Result<Arc<AgentRow>, AgentsError> {
+        let row = match at {
+            None => self.reads.agent(id).await,
+            Some(at) => {
+                let row = self.reads.agent_at(id, at).await;
+                row.map(|row| row.map(Arc::new))
+            }
+        };
+        let row = row.map_err(Fault::from)?;
+        let row = row.filter(|row| row.is_registered());
+        row.ok_or_else(|| AgentError::NotFound.into())
+    }
+
+    /// Every registered agent, by id.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub async fn agents(&self) -> Result<Vec<AgentRow>, Fault> {
+        Ok(self.reads.agents().await?)
+    }
+}
