@@ -32,6 +32,7 @@ mod operator;
 mod proxy;
 mod real;
 mod scripted;
+mod secrets;
 mod verified;
 mod wait;
 
@@ -46,7 +47,8 @@ pub use flow::{Connected, Requested};
 pub use nexus::{Nexus, Outcome, TestNexus, root};
 pub use proxy::LossyProxy;
 pub use real::RealProvider;
-pub use scripted::{Gate, IdTokenFault, Reply, ScriptedProvider, TokenCall, Wire};
+pub use scripted::{AccountCall, Gate, IdTokenFault, Reply, ScriptedProvider, TokenCall, Wire};
+pub use secrets::{is_not_in, stored};
 pub use wait::until;
 
 /// Runs each named `async fn(Database)` as two tests, one on each database.

@@ -2,6 +2,7 @@
 //!
 //! It speaks HTTP itself, so that it can also break off: every connection serves one request.
 
+mod account;
 mod reply;
 mod server;
 mod signing;
@@ -16,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use url::Url;
 
+pub use account::AccountCall;
 pub use reply::{Gate, Reply, Wire};
 pub use signing::IdTokenFault;
 pub use token::TokenCall;
@@ -53,6 +55,8 @@ struct State {
     urls: Vec<String>,
     revocation_script: VecDeque<(u16, String)>,
     revocations: Vec<RevocationCall>,
+    account_script: VecDeque<Reply>,
+    accounts: Vec<AccountCall>,
 }
 
 /// A call of the revocation endpoint.
@@ -158,6 +162,22 @@ impl ScriptedProvider {
     /// Every call of the revocation endpoint so far, in order.
     pub fn revocations(&self) -> Vec<RevocationCall> {
         self.state().revocations.clone()
+    }
+
+    /// Where it says whose a credential is.
+    pub fn account_url(&self) -> String {
+        format!("{}/account", self.issuer())
+    }
+
+    /// How to answer the next request at or below [`ScriptedProvider::account_url`] that has no answer yet; otherwise
+    /// the credential is good.
+    pub fn next_account(&self, reply: Reply) {
+        self.state().account_script.push_back(reply);
+    }
+
+    /// Every request at or below [`ScriptedProvider::account_url`] so far, in order.
+    pub fn accounts(&self) -> Vec<AccountCall> {
+        self.state().accounts.clone()
     }
 
     /// Every code and token it gave out, none of which may be found anywhere.

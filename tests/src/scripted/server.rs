@@ -7,13 +7,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-use super::{Shared, Wire, token};
+use super::{Shared, Wire, account, token};
 
 /// A request, read to its end.
 #[derive(Debug)]
 pub(super) struct HttpRequest {
     pub(super) path: String,
-    url: String,
+    pub(super) url: String,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: String,
     query: Vec<(String, String)>,
@@ -98,6 +98,8 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
     shared.state.lock().unwrap().urls.push(url);
     let (reply, wire) = if request.path == "/token" {
         token::answer(&shared, &request).await
+    } else if request.path.starts_with("/account") {
+        account::answer(&shared, &request).await
     } else {
         (shared.answer(&request), Wire::Whole)
     };
