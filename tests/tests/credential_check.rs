@@ -390,7 +390,8 @@ async fn a_credential_that_was_tried_is_in_no_log(database: Database) {
     let nexus = Nexus::new(database).set("RUST_LOG", "trace");
     let mut nexus = nexus.start().await;
     nexus.record_answers();
-    let mut secrets = Vec::new();
+    let encoded = ["canary%26query%3Dkey", "canary%2Fpath%3Fkey"];
+    let mut secrets = encoded.map(str::to_owned).to_vec();
     for (count, (fields, credentials, _)) in ways().into_iter().enumerate() {
         let name = format!("way-{count}");
         nexus.register(profile(&name, &provider, fields)).await;
