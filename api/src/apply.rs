@@ -106,49 +106,59 @@ pub fn apply(
         headers: request.headers,
         body: request.body,
     };
-    let Applied { url, headers, .. } = &mut applied;
-    match scheme {
-        Scheme::Bearer => {
-            let value = header::value(fields, "access_token", "Bearer ")?;
-            headers.insert(AUTHORIZATION, value);
-        }
-        Scheme::Header {
-            name,
-            field,
-            prefix,
-        } => {
-            let value = header::value(fields, field, prefix)?;
-            headers.insert(header::name(name)?, value);
-        }
-        Scheme::QueryParam { name, field } => place::set_query(url, name, fields.text(field)?),
-        Scheme::BasicAuth {
-            username_field,
-            password_field,
-        } => {
-            let value = basic::value(fields, username_field, password_field)?;
-            headers.insert(AUTHORIZATION, value);
-        }
-        Scheme::HmacPayload {
-            header_name,
-            secret_field,
-            algo,
-            encoding,
-        } => {
-            let key = fields.text(secret_field)?;
-            let signature = hmac::signature(*algo, *encoding, key.expose(), &applied.body)?;
-            let name = header::name(header_name)?;
-            applied.headers.insert(name, signature);
-        }
-        Scheme::AwsSigv4 { service, region } => {
-            let service = service.as_deref().ok_or(ApplyError::Unset("service"))?;
-            aws::sign(&mut applied, fields, service, region, now)?;
-        }
-        Scheme::Path => {}
-    }
+    applied.put(scheme, fields, now)?;
     Ok(applied)
 }
 
 impl Applied {
+    fn put(
+        &mut self,
+        scheme: &Scheme,
+        fields: Fields<'_>,
+        now: Timestamp,
+    ) -> Result<(), ApplyError> {
+        match scheme {
+            Scheme::Bearer => {
+                let value = header::value(fields, "access_token", "Bearer ")?;
+                self.headers.insert(AUTHORIZATION, value);
+            }
+            Scheme::Header {
+                name,
+                field,
+                prefix,
+            } => {
+                let value = header::value(fields, field, prefix)?;
+                self.headers.insert(header::name(name)?, value);
+            }
+            Scheme::QueryParam { name, field } => {
+                place::set_query(&mut self.url, name, &fields.text(field)?);
+            }
+            Scheme::BasicAuth {
+                username_field,
+                password_field,
+            } => {
+                let value = basic::value(fields, username_field, password_field)?;
+                self.headers.insert(AUTHORIZATION, value);
+            }
+            Scheme::HmacPayload {
+                header_name,
+                secret_field,
+                algo,
+                encoding,
+            } => {
+                let key = fields.text(secret_field)?;
+                let value = hmac::signature(*algo, *encoding, key.expose(), &self.body)?;
+                self.headers.insert(header::name(header_name)?, value);
+            }
+            Scheme::AwsSigv4 { service, region } => {
+                let service = service.as_deref().ok_or(ApplyError::Unset("service"))?;
+                aws::sign(self, fields, service, region, now)?;
+            }
+            Scheme::Path => {}
+        }
+        Ok(())
+    }
+
     /// The request, to be sent. Its `Debug` shows the URL.
     ///
     /// # Errors

@@ -92,8 +92,8 @@ async fn a_refused_credential_is_recorded_nowhere_and_can_be_corrected(database:
     submit(&nexus, &requested, json!({"api_key": "good"}))
         .await
         .expect(200);
-    let taken = ["connection.requested", "connection.credential_captured"];
-    assert_eq!(nexus.history(&requested.reference()).await, taken);
+    let done = ["connection.requested", "connection.credential_captured"];
+    assert_eq!(nexus.history(&requested.reference()).await, done);
     let token = nexus.token(&requested.id).await.expect(200);
     assert_eq!(token["credentials"], json!({"api_key": "good"}));
     submit(&nexus, &requested, json!({"api_key": "again"}))

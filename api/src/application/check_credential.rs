@@ -26,13 +26,30 @@ pub enum CheckError {
     },
 }
 
-/// Why a credential is not tried, and taken as it is.
+/// Why a credential is not tried.
 #[derive(Debug, PartialEq, Eq)]
 enum Untried {
     /// The provider has nothing to ask, wants no asking, or has a way of its own.
     NotAsked,
     /// The provider's settings do not make a request.
     Unmade(String),
+    /// The credential does not go into the request.
+    Refused(CheckError),
+}
+
+impl From<ApplyError> for Untried {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Unusable { field, message } => {
+                Self::Refused(CheckError::Unusable { field, message })
+            }
+            ApplyError::Missing(_)
+            | ApplyError::NotAUrl
+            | ApplyError::NoPlaceholder
+            | ApplyError::Unset(_)
+            | ApplyError::Unsignable => Self::Unmade(error.to_string()),
+        }
+    }
 }
 
 impl Application {
@@ -48,9 +65,10 @@ impl Application {
         credential: &Credential,
     ) -> Result<(), CheckError> {
         let rules = CheckRules::of(profile);
-        let request = match self.request(profile, &rules, credential)? {
+        let request = match self.request(profile, &rules, credential) {
             Ok(request) => request,
             Err(Untried::NotAsked) => return Ok(()),
+            Err(Untried::Refused(error)) => return Err(error),
             Err(Untried::Unmade(error)) => {
                 tracing::warn!(provider = %profile.name, error, "a credential could not be tried");
                 return Ok(());
@@ -75,24 +93,9 @@ impl Application {
         profile: &ProviderProfile,
         rules: &CheckRules,
         credential: &Credential,
-    ) -> Result<Result<Applied, Untried>, CheckError> {
-        let (request, scheme) = match asked(profile, rules) {
-            Ok(asked) => asked,
-            Err(untried) => return Ok(Err(untried)),
-        };
-        match apply(&scheme, credential, request, self.ledger.now()) {
-            Ok(applied) => Ok(Ok(applied)),
-            Err(ApplyError::Unusable { field, message }) => {
-                Err(CheckError::Unusable { field, message })
-            }
-            Err(
-                error @ (ApplyError::Missing(_)
-                | ApplyError::NotAUrl
-                | ApplyError::NoPlaceholder
-                | ApplyError::Unset(_)
-                | ApplyError::Unsignable),
-            ) => Ok(Err(Untried::Unmade(error.to_string()))),
-        }
+    ) -> Result<Applied, Untried> {
+        let (request, scheme) = asked(profile, rules)?;
+        Ok(apply(&scheme, credential, request, self.ledger.now())?)
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn fill(template: &str, fields: Fields<'_>) -> Result<Url, ApplyError
 }
 
 /// Sets a parameter of the query, in place of any that it has by this name.
-pub(super) fn set_query(url: &mut Url, name: &str, value: Secret) {
+pub(super) fn set_query(url: &mut Url, name: &str, value: &Secret) {
     let is_other = |pair: &&str| {
         let (known, _) = pair.split_once('=').unwrap_or((pair, ""));
         let known = known.replace('+', " ");
@@ -137,7 +137,7 @@ mod tests {
 
     fn with_query(url: &str, name: &str, value: &str) -> String {
         let mut url = Url::parse(url).unwrap();
-        set_query(&mut url, name, Secret::new(value));
+        set_query(&mut url, name, &Secret::new(value));
         url.into()
     }
 

@@ -142,10 +142,8 @@ impl Settings<'_> {
     fn text(&self, setting: &str) -> Option<&str> {
         let said = self.strategy.config.get(setting).map(String::as_str);
         said.or_else(|| {
-            let known = settings_of(self.kind?).iter();
-            known
-                .filter_map(|(name, default)| (*name == setting).then_some(*default)?)
-                .next()
+            let mut known = settings_of(self.kind?).iter();
+            known.find_map(|(name, default)| (*name == setting).then_some(*default)?)
         })
     }
 

@@ -200,11 +200,11 @@ fn static_types_need_a_name_only() {
         "hmac_payload",
         "aws_sigv4",
     ] {
-        assert_eq!(refused(&typed(auth_type, json!({}))), None, "{auth_type}");
+        assert_eq!(refused(&typed(auth_type, &json!({}))), None, "{auth_type}");
     }
 }
 
-fn typed(auth_type: &str, params: Value) -> ProviderProfile {
+fn typed(auth_type: &str, params: &Value) -> ProviderProfile {
     let profile = json!({"name": "Example", "auth_type": auth_type, "params": params});
     serde_json::from_value(profile).unwrap()
 }
@@ -262,10 +262,10 @@ fn a_strategy_is_checked_where_it_was_given() {
         ("api_key", own("path", json!({})), "api_base_url"),
         ("path", json!({}), "api_base_url"),
     ] {
-        let profile = typed(auth_type, params);
+        let profile = typed(auth_type, &params);
         assert_eq!(refused(&profile).as_deref(), Some(field), "{profile:?}");
     }
-    let mut framing = typed("header", json!({}));
+    let mut framing = typed("header", &json!({}));
     framing.auth_header = Some("Content-Length".to_owned());
     assert_eq!(refused(&framing).as_deref(), Some("auth_header"));
 }
@@ -286,10 +286,10 @@ fn a_strategy_that_makes_sense_or_is_the_providers_own_is_taken() {
         ("hmac_payload", json!({"algo": "sha1", "encoding": null})),
         ("header", json!({"header_name": "", "param_name": "X-Key"})),
     ] {
-        let profile = typed(auth_type, params);
+        let profile = typed(auth_type, &params);
         assert_eq!(refused(&profile), None, "{profile:?}");
     }
-    let mut path = typed("path", json!({}));
+    let mut path = typed("path", &json!({}));
     path.user_info_endpoint = Some("/bot{token}/getMe".to_owned());
     assert_eq!(refused(&path), None);
 }
@@ -297,10 +297,10 @@ fn a_strategy_that_makes_sense_or_is_the_providers_own_is_taken() {
 #[test]
 fn the_rules_of_a_validation_are_checked() {
     let params = json!({"validation": {"failure_status": "4xx"}});
-    let field = refused(&typed("api_key", params));
+    let field = refused(&typed("api_key", &params));
     assert_eq!(field.as_deref(), Some("params.validation.failure_status"));
     let params = json!({"validation": {"skip": true, "failure_status": 400}});
-    assert_eq!(refused(&typed("api_key", params)), None);
+    assert_eq!(refused(&typed("api_key", &params)), None);
 }
 
 #[test]
