@@ -126,14 +126,19 @@ impl Ledger {
             .any(|sealed| digests.contains(&sealed.digest)))
     }
 
-    /// The first event of a stream, if it has any.
+    /// The first event of a stream that is looked for, if it has any.
     ///
     /// # Errors
     /// [`LoadError`]
-    pub async fn first_event<A: Decider>(&self, id: &str) -> Result<Option<A::Event>, LoadError> {
+    pub async fn find_event<A: Decider>(
+        &self,
+        id: &str,
+        wanted: impl Fn(&A::Event) -> bool,
+    ) -> Result<Option<A::Event>, LoadError> {
         let store = PersistedEventStore::<Repository, A>::new_event_store(self.repository());
         let events = loaded::<A, _>(id, store.load_events(id)).await?;
-        Ok(events.into_iter().next().map(|event| event.payload))
+        let mut events = events.into_iter().map(|event| event.payload);
+        Ok(events.find(wanted))
     }
 
     /// Decides a command on the newest state and appends the events, deciding anew when the

@@ -32,7 +32,14 @@ const UNKNOWN: &str = "/v1/token/0b6cf3f2-6f0f-4c3b-9a55-2f5d8d4a8b90";
 async fn addresses_that_are_not_allowed_reach_only_what_is_for_everybody(database: Database) {
     let nexus = started(database, &[("ALLOWED_CIDRS", "10.0.0.0/8, 192.0.2.7")]).await;
     for path in [UNKNOWN, "/v1/providers", "/v1/connections?workspace_id=a"] {
-        nexus.admin().get(path).await.refused(403, "ip_not_allowed");
+        let clients = [
+            nexus.admin(),
+            nexus.gateway(),
+            nexus.gateway().with_key("wrong"),
+        ];
+        for client in clients {
+            client.get(path).await.refused(403, "ip_not_allowed");
+        }
     }
     nexus
         .broker()
@@ -130,6 +137,14 @@ async fn a_client_that_calls_too_often_is_told_to_wait(database: Database) {
     from(&gateway, "192.0.2.1", callback)
         .await
         .refused(429, "rate_limited");
+    for path in ["/auth/capture-credential", "/v1/capture-credential"] {
+        for status in [400, 400, 429] {
+            let capture = gateway.request("POST", path);
+            let capture = capture.json(&json!({"state": "x", "credentials": {}}));
+            let capture = capture.header("x-forwarded-for", "192.0.2.1");
+            capture.send().await.expect(status);
+        }
+    }
     let asked = json!({"workspace_id": "a", "provider_name": "nobody", "return_url": "http://127.0.0.1:9/"});
     for status in [404, 429] {
         let request = gateway

@@ -12,6 +12,7 @@ on_both_databases! {
     every_strategy_reaches_the_provider,
     the_rules_of_the_provider_decide,
     a_provider_in_trouble_or_away_refuses_nothing,
+    a_provider_that_says_nothing_is_not_waited_for_for_ever,
     a_provider_with_nothing_to_ask_is_not_asked,
     a_redirect_is_not_followed,
     an_address_that_is_not_allowed_is_not_asked,
@@ -233,6 +234,16 @@ async fn a_provider_in_trouble_or_away_refuses_nothing(database: Database) {
     nexus.register(profile("nowhere", &provider, nowhere)).await;
     nexus.capture("nowhere", json!({"api_key": "k"})).await;
     assert!(nexus.says("a credential was taken untried"));
+}
+
+async fn a_provider_that_says_nothing_is_not_waited_for_for_ever(database: Database) {
+    let provider = ScriptedProvider::start().await;
+    let nexus = Nexus::new(database).set("UPSTREAM_TIMEOUT", "1s");
+    let nexus = nexus.start().await;
+    nexus.register(profile("mute", &provider, json!({}))).await;
+    provider.next_account(refusal().on_wire(Wire::Silence));
+    nexus.capture("mute", json!({"api_key": "k"})).await;
+    assert_eq!(provider.accounts().len(), 1);
 }
 
 async fn a_provider_with_nothing_to_ask_is_not_asked(database: Database) {

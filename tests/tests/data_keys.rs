@@ -47,6 +47,16 @@ impl Lived {
         self.nexus.start_again().await;
     }
 
+    async fn only_the_broken_one_is_listed_without_its_id(&self) {
+        let listing = self.nexus.admin();
+        let listing = listing.get("/v1/connections?workspace_id=user-1").await;
+        let listing = listing.expect(200);
+        for listed in listing.as_array().expect("connections") {
+            let broken = listed["reference"] == self.broken.reference();
+            assert_eq!(listed["id"].is_null(), broken, "{listed}");
+        }
+    }
+
     async fn everything_else_works(&self) {
         for id in [&self.sound.id, &self.captured.id] {
             self.nexus.token(id).await.expect(200);
@@ -90,6 +100,7 @@ async fn a_connections_key_that_is_gone_altered_or_anothers_stops_that_connectio
             nexus.refresh(id).await.refused(500, "secret_unreadable");
         }
         assert_eq!(nexus.status(id).await["status"], "active");
+        lived.only_the_broken_one_is_listed_without_its_id().await;
         lived.everything_else_works().await;
         let history = nexus.history(&lived.broken.reference()).await;
         let refused = history

@@ -74,6 +74,13 @@ async fn refusals_are_counted_per_source_reason_and_minute(database: Database) {
             assert_eq!(answer.json()["error"], code);
         }
     }
+    // A refusal that is shown as a page is one, too.
+    let shown = nexus
+        .gateway()
+        .request("GET", "/v1/callback?state=x&code=y");
+    let shown = shown.header("x-forwarded-for", "192.0.2.3");
+    let shown = shown.header("accept", "text/html").send().await;
+    assert!(shown.text.contains("Not connected"), "{}", shown.text);
     let denials = denials(&mut nexus).await;
     let mut counted = BTreeMap::new();
     for entry in &denials {
@@ -86,6 +93,7 @@ async fn refusals_are_counted_per_source_reason_and_minute(database: Database) {
         ("192.0.2.1", "connection_not_found", 300),
         ("192.0.2.1", "missing_api_key", 50),
         ("192.0.2.2", "connection_not_found", 40),
+        ("192.0.2.3", "invalid_state", 1),
         ("2001:db8::/64", "invalid_state", 13),
     ];
     let expected =

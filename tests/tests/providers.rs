@@ -308,6 +308,18 @@ async fn patch_changes_the_given_fields_and_null_clears_one(database: Database) 
         .patch(&path, json!({"scopes": 7}))
         .await
         .refused(400, "invalid_provider");
+    for schema in [
+        json!({"type": "nothing"}),
+        json!({"$ref": "https://elsewhere.example/schema"}),
+        json!({"$schema": "http://json-schema.org/draft-04/schema#"}),
+    ] {
+        let change = json!({"params": {"credential_schema": schema}});
+        let refused = nexus.admin().patch(&path, change).await;
+        assert_eq!(
+            refused.refused(400, "invalid_provider")["field"],
+            "params.credential_schema"
+        );
+    }
 }
 
 async fn put_replaces_everything_but_the_secret(database: Database) {

@@ -14,6 +14,9 @@ on_both_databases! {
     the_same_request_gets_the_same_answer,
     the_same_request_many_times_at_once_makes_one_connection,
     an_idempotency_key_is_its_keys_own,
+    the_same_request_to_connect_anew_gets_the_same_answer,
+    another_account_changes_nothing,
+    nobody_is_asked_anew_while_a_code_is_exchanged,
 }
 
 /// What the harness asks for, and more.
@@ -184,4 +187,67 @@ async fn an_idempotency_key_is_its_keys_own(database: Database) {
     made.sort();
     made.dedup();
     assert_eq!(made.len(), 5);
+}
+
+async fn the_same_request_to_connect_anew_gets_the_same_answer(database: Database) {
+    let (nexus, provider) = TestNexus::with_google(database).await;
+    let connected = nexus.connect(&provider, "google").await;
+    let asked = asking(&json!({"connection_id": connected.id}));
+    let client = nexus.admin();
+    let first = ask(&client, "again", &asked).await.expect(200);
+    assert_eq!(first["connection_id"], connected.id.as_str());
+    assert_eq!(ask(&client, "again", &asked).await.expect(200), first);
+    let other = asking(&json!({"connection_id": connected.id, "metadata": {"order": 8}}));
+    ask(&client, "again", &other)
+        .await
+        .refused(409, "idempotency_conflict");
+    consent(&nexus, &provider, &first).await;
+    assert_eq!(ask(&client, "again", &asked).await.expect(200), first);
+    let fresh = ask(&client, "another", &asked).await.expect(200);
+    assert_ne!(fresh["state"], first["state"]);
+}
+
+async fn another_account_changes_nothing(database: Database) {
+    let (nexus, provider) = TestNexus::with_google(database).await;
+    let connected = nexus.connect(&provider, "google").await;
+    let before = nexus.token(&connected.id).await.expect(200);
+    let asked = asking(&json!({"connection_id": connected.id}));
+    let requested = nexus.gateway().post("/v1/request-connection", asked).await;
+    let auth_url: Url = text(&requested.expect(200)["auth_url"])
+        .parse()
+        .expect("a URL");
+    provider.next(Reply::tokens().subject("somebody-else"));
+    let callback = provider.consent(&auth_url).await;
+    let answer = nexus.gateway().visit(&callback).await;
+    assert_eq!(answer.location_param("status").as_deref(), Some("failed"));
+    assert_eq!(
+        answer.location_param("error").as_deref(),
+        Some("account_mismatch")
+    );
+    assert_eq!(nexus.status(&connected.id).await["status"], "active");
+    assert_eq!(
+        nexus.token(&connected.id).await.expect(200)["access_token"],
+        before["access_token"]
+    );
+}
+
+async fn nobody_is_asked_anew_while_a_code_is_exchanged(database: Database) {
+    let (nexus, provider) = TestNexus::with_google(database).await;
+    let connected = nexus.connect(&provider, "google").await;
+    let asked = asking(&json!({"connection_id": connected.id}));
+    let gateway = nexus.gateway();
+    let post = || gateway.post("/v1/request-connection", asked.clone());
+    let requested = post().await.expect(200);
+    let (reply, gate) = Reply::tokens().held();
+    provider.next(reply);
+    let auth_url: Url = text(&requested["auth_url"]).parse().expect("a URL");
+    let callback = provider.consent(&auth_url).await;
+    let returning = nexus.gateway();
+    let exchange = tokio::spawn(async move { returning.visit(&callback).await });
+    gate.arrived().await;
+    post().await.refused(409, "conflict");
+    gate.open();
+    let answer = exchange.await.expect("an answer");
+    assert_eq!(answer.location_param("status").as_deref(), Some("success"));
+    post().await.expect(200);
 }

@@ -10,6 +10,7 @@ on_both_databases! {
     ending_it_twice_is_no_error,
     a_provider_in_trouble_is_told_again,
     a_provider_that_refuses_is_not_told_again,
+    a_provider_that_moved_meanwhile_is_not_told_what_another_host_issued,
     what_has_no_token_to_revoke_is_ended_all_the_same,
     only_ones_own_connection_is_ended,
     a_pending_connection_is_ended,
@@ -107,6 +108,8 @@ async fn ending_it_twice_is_no_error(database: Database) {
     let second = revoke(&nexus, &connected.id).await.expect(200);
     assert_eq!(second["already_revoked"], true);
     assert_eq!(second["revoked_at"], first["revoked_at"]);
+    assert_eq!(second["provider_revoked"], true);
+    assert_eq!(second.get("provider_revocation_error"), None);
     assert_eq!(provider.revocations().len(), 1);
 }
 
@@ -134,6 +137,32 @@ async fn a_provider_in_trouble_is_told_again(database: Database) {
     assert_eq!(calls[0], calls[1], "the same token");
 }
 
+async fn a_provider_that_moved_meanwhile_is_not_told_what_another_host_issued(database: Database) {
+    let (nexus, provider, connected) = started(database).await;
+    let elsewhere = ScriptedProvider::start().await;
+    provider.refuse_next_revocation(503, "temporarily_unavailable");
+    revoke(&nexus, &connected.id).await.expect(200);
+    let id = nexus.broker().get("/providers/by-name/google").await;
+    let path = format!(
+        "/v1/providers/{}",
+        id.expect(200)["id"].as_str().expect("an id")
+    );
+    let moved = nexus.admin().request("PATCH", &path);
+    let moved = moved.json(&elsewhere.profile("google")).send().await;
+    moved.expect(200);
+    // The next start would tell it again.
+    let nexus = nexus.into_stopped().await.start().await;
+    until("the revocation has ended", || async {
+        let last = history(&nexus, &connected).await.pop();
+        (last.as_deref() == Some("connection.provider_revocation_ended")).then_some(())
+    })
+    .await;
+    let again = revoke(&nexus, &connected.id).await.expect(200);
+    assert_eq!(again["provider_revocation_error"], "provider_changed");
+    assert_eq!(elsewhere.revocations(), []);
+    assert_eq!(provider.revocations().len(), 1);
+}
+
 async fn a_provider_that_refuses_is_not_told_again(database: Database) {
     let (nexus, provider, connected) = started(database).await;
     provider.refuse_next_revocation(400, "unsupported_token_type");
@@ -143,10 +172,9 @@ async fn a_provider_that_refuses_is_not_told_again(database: Database) {
         history(&nexus, &connected).await.last().map(String::as_str),
         Some("connection.provider_revocation_ended")
     );
-    assert_eq!(
-        revoke(&nexus, &connected.id).await.expect(200)["provider_revoked"],
-        false
-    );
+    let again = revoke(&nexus, &connected.id).await.expect(200);
+    assert_eq!(again["provider_revoked"], false);
+    assert_eq!(again["provider_revocation_error"], "unsupported_token_type");
     assert_eq!(provider.revocations().len(), 1);
 }
 

@@ -48,6 +48,7 @@ async fn what_the_caller_says_is_recorded(database: Database) {
         (&entry["subject"], &entry["agent"]),
         (&json!(OWNER), &json!("bot-7"))
     );
+    assert_eq!(entry["operation"], "send the invoices");
     nexus.token(&connected.id).await.expect(200);
 }
 
@@ -75,6 +76,11 @@ async fn somebody_elses_connection_is_an_unknown_one(database: Database) {
         json!({"status": "failed", "reason": "connection_not_found"})
     );
     assert_eq!(status.header("etag"), None);
+    let listing = format!("/v1/connections?workspace_id={OWNER}");
+    let foreign = as_subject(&nexus, "GET", &listing, "somebody").await;
+    assert_eq!(foreign.expect(200), json!([]));
+    let own = as_subject(&nexus, "GET", &listing, OWNER).await;
+    assert_eq!(own.expect(200)[0]["id"], id.as_str());
 }
 
 async fn a_connection_is_requested_for_its_subject_only(database: Database) {

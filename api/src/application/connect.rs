@@ -167,21 +167,19 @@ impl Application {
             scopes,
             return_url,
         };
-        if let Some(id) = &consent.request.connection_id {
-            let target = self.existing(id).await?;
-            return self.ask(&consent, target, metadata).await;
-        }
+        let existing = match &consent.request.connection_id {
+            Some(id) => Some(self.existing(id).await?),
+            None => None,
+        };
         let Some(key) = consent.request.idempotency_key.clone() else {
-            let id = ConnectionId::from_random(make_uuid().map_err(Fault::from)?);
-            let target = Target::of(id, make_bytes().map_err(Fault::from)?);
+            let target = existing.map_or_else(Target::make, Ok)?;
             return self.ask(&consent, target, metadata).await;
         };
         for _ in 0..ATTEMPTS {
-            if let Some(earlier) = self.earlier(&consent, &key).await? {
+            if let Some(earlier) = self.earlier(&consent, &key, existing.as_ref()).await? {
                 return Ok(earlier);
             }
-            let (id, nonce) = self.derived(&key, self.ledger.now());
-            let target = Target::of(id, nonce);
+            let target = self.derived(&key, existing.as_ref(), self.ledger.now());
             match self.ask(&consent, target, metadata.clone()).await {
                 // The same request came at the same time.
                 Err(ConnectError::Fault(Fault::Conflict)) => {}
@@ -238,11 +236,21 @@ impl Application {
         })
     }
 
-    /// The connection that an idempotency key means at a time: another one each day, so that a key
-    /// can be used again.
-    fn derived(&self, key: &IdempotencyKey, at: Timestamp) -> (ConnectionId, [u8; 16]) {
+    /// What an idempotency key means at a time, for a connection that there is or for a new one: something else each
+    /// day, so that a key can be used again.
+    fn derived(&self, key: &IdempotencyKey, existing: Option<&Target>, at: Timestamp) -> Target {
         let day = at.date();
-        self.state_key.idempotent(&[&key.actor, &day], &key.key)
+        let reference = existing.map(|target| target.id.reference().to_string());
+        let scope = [Some(key.actor.as_str()), Some(&day), reference.as_deref()];
+        let scope: Vec<&str> = scope.into_iter().flatten().collect();
+        let (id, nonce) = self.state_key.idempotent(&scope, &key.key);
+        match existing {
+            None => Target::of(id, nonce),
+            Some(target) => Target {
+                nonce,
+                ..target.clone()
+            },
+        }
     }
 
     /// The answer to the same request when it came before.
@@ -250,28 +258,25 @@ impl Application {
         &self,
         consent: &Consent,
         key: &IdempotencyKey,
+        existing: Option<&Target>,
     ) -> Result<Option<Requested>, ConnectError> {
         let now = self.ledger.now();
         for at in [now, now.minus(REMEMBERED)] {
-            let (id, nonce) = self.derived(key, at);
-            let stream_id = id.reference().to_string();
-            let found = self.reads.connection(&stream_id).await;
-            let row = found.map_err(Fault::from)?;
-            if row.is_none_or(|row| row.created_at.plus(REMEMBERED) <= now) {
-                continue;
-            }
-            let first = self.ledger.first_event::<Connection>(&stream_id);
-            let Some(event) = first.await.map_err(Fault::from)? else {
+            let target = self.derived(key, existing, at);
+            let state = self.state_key.mint(target.id.reference(), target.nonce);
+            let Some(event) = self.request_of(&target, &state).await? else {
                 continue;
             };
             let Some(expires_at) = consent.is_asked_by(&event) else {
                 return Err(ConnectError::IdempotencyConflict);
             };
-            let state = self.state_key.mint(id.reference(), nonce);
+            if expires_at.minus(self.policy.state_ttl).plus(REMEMBERED) <= now {
+                continue;
+            }
             let auth_url = self.auth_url(&consent.provider, &consent.scopes, &state);
             return Ok(Some(Requested {
                 auth_url: auth_url.await?,
-                connection_id: id,
+                connection_id: target.id,
                 state: state.as_str().to_owned(),
                 scopes: consent.scopes.clone(),
                 provider_id: consent.provider.id.clone(),
@@ -279,6 +284,24 @@ impl Application {
             }));
         }
         Ok(None)
+    }
+
+    /// The request that a state was made for, if there was one.
+    async fn request_of(
+        &self,
+        target: &Target,
+        state: &StateToken,
+    ) -> Result<Option<ConnectionEvent>, Fault> {
+        let stream_id = target.id.reference().to_string();
+        if self.reads.connection(&stream_id).await?.is_none() {
+            return Ok(None);
+        }
+        let digest = StateKey::digest(state.as_str());
+        let is_its = |event: &ConnectionEvent| matches!(event, ConnectionEvent::Requested { state_digest, .. } if *state_digest == digest);
+        Ok(self
+            .ledger
+            .find_event::<Connection>(&stream_id, is_its)
+            .await?)
     }
 
     fn return_url(&self, asked: Option<&str>) -> Result<String, ConnectError> {
@@ -364,6 +387,10 @@ impl Application {
             Err(ExecuteError::Decision(
                 ConnectionError::WorkspaceMismatch | ConnectionError::Ended(_),
             )) => Err(ConnectError::ConnectionNotFound),
+            // Its user has just come back from the provider.
+            Err(ExecuteError::Decision(ConnectionError::ExchangeInProgress)) => {
+                Err(Fault::Conflict.into())
+            }
             Err(error) => Err(fault_of(error).into()),
         }
     }
@@ -427,6 +454,7 @@ impl Consent {
 }
 
 /// The connection that is asked for.
+#[derive(Clone)]
 struct Target {
     id: ConnectionId,
     /// What its state is made of.
@@ -436,6 +464,14 @@ struct Target {
 }
 
 impl Target {
+    /// A new connection.
+    fn make() -> Result<Self, Fault> {
+        Ok(Self::of(
+            ConnectionId::from_random(make_uuid()?),
+            make_bytes()?,
+        ))
+    }
+
     fn of(id: ConnectionId, nonce: [u8; 16]) -> Self {
         Self {
             id,

@@ -6,17 +6,18 @@ use nexus_projections::{ConnectionRow, PageEnd};
 use super::manage_providers::{ProviderKey, find_provider};
 use super::read_token::ReadTokenError;
 use super::token::TokenPayload;
-use super::{Application, Fault};
+use super::{Application, Fault, is_of_subject};
 
 /// A connection in a listing.
 pub struct ListedConnection {
-    /// Its id, a bearer secret; `None` once its key was destroyed.
+    /// Its id, a bearer secret; `None` once its key was destroyed, or if it does not open.
     pub id: Option<String>,
     /// Everything else.
     pub row: ConnectionRow,
 }
 
 /// A page of a listing.
+#[derive(Default)]
 pub struct ConnectionPage {
     /// The connections, the newest first.
     pub connections: Vec<ListedConnection>,
@@ -25,7 +26,8 @@ pub struct ConnectionPage {
 }
 
 impl Application {
-    /// A workspace's connections, the newest first; pending and erased ones are left out.
+    /// A workspace's connections, the newest first; pending and erased ones are left out. Those of another workspace
+    /// than the caller's subject are none.
     ///
     /// # Errors
     /// [`Fault`]
@@ -34,7 +36,11 @@ impl Application {
         workspace_id: &str,
         after: Option<&PageEnd>,
         limit: u32,
+        metadata: &Metadata,
     ) -> Result<ConnectionPage, Fault> {
+        if !is_of_subject(workspace_id, metadata) {
+            return Ok(ConnectionPage::default());
+        }
         let mut rows = self
             .reads
             .connections_of(workspace_id, after, limit.saturating_add(1))
@@ -48,13 +54,25 @@ impl Application {
         });
         let mut connections = Vec::with_capacity(rows.len());
         for row in rows {
-            let id = match row.id {
-                Some(_) => Some(self.connection_id(&row).await?),
+            let id = match &row.id {
+                Some(_) => self.listed_id(&row).await?,
                 None => None,
             };
             connections.push(ListedConnection { id, row });
         }
         Ok(ConnectionPage { connections, next })
+    }
+
+    /// The id of a connection; the others are none the worse for one that does not open.
+    async fn listed_id(&self, row: &ConnectionRow) -> Result<Option<String>, Fault> {
+        match self.connection_id(row).await {
+            Ok(id) => Ok(Some(id)),
+            Err(Fault::Unreadable(cause)) => {
+                tracing::error!(%cause, "a listed connection has no id");
+                Ok(None)
+            }
+            Err(fault) => Err(fault),
+        }
     }
 
     /// The credential of the newest active connection of a workspace at a provider.

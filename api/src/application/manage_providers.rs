@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use super::keyring::{OpenError, seal_secret};
 use super::{Application, Fault};
 use crate::random::make_uuid;
+use crate::schema::CredentialSchema;
 
 /// How often a change starts again because the provider moved under it.
 const ATTEMPTS: usize = 8;
@@ -327,7 +328,9 @@ impl Application {
                 .check(&parsed)
                 .map_err(|error| invalid(field, &error.to_string()))?;
         }
-        Ok(())
+        let schema = profile.params.get("credential_schema");
+        let compiled = schema.map_or(Ok(()), |schema| CredentialSchema::compile(schema).map(drop));
+        compiled.map_err(|error| invalid("params.credential_schema", &error.to_string()))
     }
 
     /// Seals what there is of secrets under the provider's key, made now when it has none yet.

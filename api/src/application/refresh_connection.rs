@@ -18,6 +18,7 @@ use nexus_ledger::{AppendError, Context, ExecuteError, RecordedEvent, fault};
 use nexus_projections::{ConnectionRow, ProviderRow};
 use tokio::time::Instant;
 
+use super::check_connection::lapsed;
 use super::connect::fault_of;
 use super::patience::Patience;
 use super::record_credential::RecordError;
@@ -184,6 +185,9 @@ impl Application {
             Status::Attention => Err(RefreshError::Attention(
                 row.state.reason.clone().unwrap_or_default(),
             )),
+            Status::Pending if lapsed(row.lapse(), self.ledger.now()).is_some() => {
+                Err(RefreshError::NotActive("failed"))
+            }
             Status::Pending => Err(RefreshError::NotActive("pending")),
             Status::Failed => Err(RefreshError::NotActive("failed")),
             Status::Revoked => Err(RefreshError::NotActive("revoked")),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nexus_domain::connection::{Connection, ConnectionCommand, Status};
+use nexus_domain::connection::{Connection, ConnectionCommand, ConnectionEvent, Status};
 use nexus_domain::credential::Credential;
 use nexus_domain::metadata::Metadata;
 use nexus_domain::reference::ConnectionId;
@@ -95,13 +95,31 @@ impl Application {
         let provider = match why_none {
             Some(reason) => ProviderRevocation::Not(reason),
             None if ended.revocation.is_some() => self.tell_provider(&ended).await,
-            None => ProviderRevocation::not(if already { "ended_before" } else { "no_token" }),
+            None if already => self.what_provider_did(&ended).await?,
+            None => ProviderRevocation::not("no_token"),
         };
         Ok(Revoked {
             provider_name: ended.state.provider_name.clone(),
             revoked_at: ended.revoked_at.unwrap_or(ended.updated_at),
             already,
             provider,
+        })
+    }
+
+    /// What came of telling the provider of a connection that ended before.
+    async fn what_provider_did(&self, row: &ConnectionRow) -> Result<ProviderRevocation, Fault> {
+        let is_end = |event: &ConnectionEvent| {
+            matches!(event, ConnectionEvent::ProviderRevocationEnded { .. })
+        };
+        let end = self.ledger.find_event::<Connection>(&row.reference, is_end);
+        Ok(match end.await? {
+            Some(ConnectionEvent::ProviderRevocationEnded { error: None, .. }) => {
+                ProviderRevocation::Revoked
+            }
+            Some(ConnectionEvent::ProviderRevocationEnded {
+                error: Some(error), ..
+            }) => ProviderRevocation::Not(error),
+            _ => ProviderRevocation::not("no_token"),
         })
     }
 
@@ -139,12 +157,12 @@ impl Application {
         let mut keys: Vec<KeyId> = held.map(|field| field.sealed.key_id).collect();
         keys.dedup();
         context.keys.extend(keys.into_iter().map(KeyChange::Shred));
-        let (token, why_none) = match self.token_to_revoke(row).await? {
-            Ok(token) => (Some(token), None),
+        let (job, why_none) = match self.token_to_revoke(row).await? {
+            Ok(job) => (Some(job), None),
             Err(reason) => (None, reason),
         };
         let mut provider_revocation = None;
-        if let Some(token) = token {
+        if let Some(job) = job {
             let job_key = self.keyring.make_key(&stream)?;
             let (sealed, blob) = seal_secret(
                 &job_key.key,
@@ -152,7 +170,7 @@ impl Application {
                 &stream,
                 Purpose::ProviderRevocation,
                 1,
-                written(&token).as_bytes(),
+                job.written().as_bytes(),
             )?;
             context.keys.push(KeyChange::Put(job_key.wrapped));
             context.blobs.push(blob);
@@ -175,7 +193,7 @@ impl Application {
     async fn token_to_revoke(
         &self,
         row: &ConnectionRow,
-    ) -> Result<Result<RevocableToken, Option<String>>, Fault> {
+    ) -> Result<Result<Job, Option<String>>, Fault> {
         let Some(held) = row.state.credential.as_ref().filter(|_| row.serves()) else {
             return Ok(Err(None));
         };
@@ -191,11 +209,15 @@ impl Application {
         let provider = self.provider_of(row).await?;
         if provider.state.epoch != held.provider_epoch {
             // The token belongs to another host than the provider is at by now.
-            return Ok(Err(Some("provider_changed".to_owned())));
+            return Ok(Err(Some(PROVIDER_CHANGED.to_owned())));
         }
-        Ok(Ok(match credential.refresh_token {
+        let token = match credential.refresh_token {
             Some(token) => RevocableToken::Refresh(token),
             None => RevocableToken::Access(credential.access_token),
+        };
+        Ok(Ok(Job {
+            epoch: held.provider_epoch,
+            token,
         }))
     }
 
@@ -236,9 +258,12 @@ impl Application {
                 unsent(UNREADABLE)
             }
         })?;
-        let token = read(&plaintext).ok_or_else(|| unsent(UNREADABLE))?;
+        let job = Job::read(&plaintext).ok_or_else(|| unsent(UNREADABLE))?;
         let provider = self.provider_of(row).await;
         let provider = provider.map_err(|_| unsent("database_unavailable"))?;
+        if provider.state.epoch != job.epoch {
+            return Err(unsent(PROVIDER_CHANGED));
+        }
         let secrets = self.provider_secrets(&provider).await;
         let secrets = secrets.map_err(|_| unsent("provider_secret_unreadable"))?;
         let resolved = self
@@ -246,7 +271,7 @@ impl Application {
             .resolve(&provider.state.profile, &secrets)
             .await
             .map_err(|error| CallFailure::unresolved(&error))?;
-        let call = self.upstream.revoke_token(&resolved, &token);
+        let call = self.upstream.revoke_token(&resolved, &job.token);
         let limit = self.policy.upstream_timeout;
         let answer = tokio::time::timeout(limit, call).await;
         answer.unwrap_or_else(|_| Err(unsent("timeout")))
@@ -299,6 +324,7 @@ impl Application {
 }
 
 const UNREADABLE: &str = "token_unreadable";
+const PROVIDER_CHANGED: &str = "provider_changed";
 
 /// Whether telling the provider again is of no use: it cannot be told, or it has refused for a reason that lasts.
 fn is_final(failure: &CallFailure) -> bool {
@@ -312,23 +338,34 @@ fn is_final(failure: &CallFailure) -> bool {
     let answered = failure.http_status.is_some();
     let untellable = matches!(
         failure.error.as_str(),
-        "no_revocation_endpoint" | UNREADABLE
+        "no_revocation_endpoint" | UNREADABLE | PROVIDER_CHANGED
     );
     untellable || (answered && !trouble && !ours)
 }
 
-/// A token as it is sealed: its kind, and itself.
-fn written(token: &RevocableToken) -> zeroize::Zeroizing<String> {
-    zeroize::Zeroizing::new(format!("{} {}", token.hint(), token.secret().expose()))
+/// A token that is to be revoked, and the epoch of the provider that issued it: at another host it is not shown.
+struct Job {
+    epoch: u64,
+    token: RevocableToken,
 }
 
-fn read(plaintext: &[u8]) -> Option<RevocableToken> {
-    let (hint, token) = std::str::from_utf8(plaintext).ok()?.split_once(' ')?;
-    let token = Secret::new(token.to_owned());
-    match hint {
-        "refresh_token" => Some(RevocableToken::Refresh(token)),
-        "access_token" => Some(RevocableToken::Access(token)),
-        _ => None,
+impl Job {
+    /// As it is sealed: the epoch, the token's kind, and the token.
+    fn written(&self) -> zeroize::Zeroizing<String> {
+        let (hint, token) = (self.token.hint(), self.token.secret().expose());
+        zeroize::Zeroizing::new(format!("{} {hint} {token}", self.epoch))
+    }
+
+    fn read(plaintext: &[u8]) -> Option<Self> {
+        let mut parts = std::str::from_utf8(plaintext).ok()?.splitn(3, ' ');
+        let (epoch, hint) = (parts.next()?.parse().ok()?, parts.next()?);
+        let token = Secret::new(parts.next()?.to_owned());
+        let token = match hint {
+            "refresh_token" => RevocableToken::Refresh(token),
+            "access_token" => RevocableToken::Access(token),
+            _ => return None,
+        };
+        Some(Self { epoch, token })
     }
 }
 
@@ -363,15 +400,20 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_read_as_it_was_written() {
+    fn a_job_is_read_as_it_was_written() {
         for token in [
             RevocableToken::Refresh(Secret::new("a b")),
             RevocableToken::Access(Secret::new("")),
         ] {
-            let read = read(written(&token).as_bytes()).unwrap();
-            assert_eq!(read.hint(), token.hint());
-            assert_eq!(read.secret().expose(), token.secret().expose());
+            let job = Job { epoch: 3, token };
+            let read = Job::read(job.written().as_bytes()).unwrap();
+            assert_eq!(read.epoch, 3);
+            assert_eq!(read.token.hint(), job.token.hint());
+            let secrets = [&read, &job].map(|job| job.token.secret().expose().to_owned());
+            assert_eq!(secrets[0], secrets[1]);
         }
-        assert!(read(b"id_token x").is_none());
+        for broken in ["3 id_token x", "refresh_token x", "3 refresh_token", ""] {
+            assert!(Job::read(broken.as_bytes()).is_none(), "{broken}");
+        }
     }
 }

@@ -67,6 +67,8 @@ fn every_complaint_begins_with_the_settings_name() {
         ("REDIRECT_PATH", "callback"),
         ("REDIRECT_PATH", "/a/{b}"),
         ("REDIRECT_PATH", "/"),
+        ("REDIRECT_PATH", "/health"),
+        ("REDIRECT_PATH", "/v1/callback"),
         ("ALLOWED_RETURN_DOMAINS", "https://a.example"),
         ("DEFAULT_RETURN_URL", "https://a.example"),
         ("ENFORCE_RETURN_URL", "maybe"),

@@ -118,8 +118,30 @@ fn redirect_path(settings: &Settings) -> Result<String, ConfigError> {
         let problem = format!("`{path}` is not a path such as /auth/callback");
         return Err(ConfigError::new("REDIRECT_PATH", problem));
     }
+    let below = |door: &str| path.strip_prefix(door).map(|rest| rest.split('/').next());
+    if let Some(door) = DOORS.into_iter().find(|door| below(door) == Some(Some(""))) {
+        let problem = format!("`{path}` is at or below {door}, where other doors are");
+        return Err(ConfigError::new("REDIRECT_PATH", problem));
+    }
     Ok(path.to_owned())
 }
+
+/// Where the surfaces have doors of their own.
+const DOORS: [&str; 13] = [
+    "/.well-known",
+    "/admin",
+    "/audit",
+    "/auth/capture-credential",
+    "/auth/capture-schema",
+    "/auth/consent-spec",
+    "/connections",
+    "/docs",
+    "/health",
+    "/livez",
+    "/metrics",
+    "/providers",
+    "/v1",
+];
 
 fn return_urls(settings: &Settings, loopback: bool) -> Result<ReturnUrlPolicy, ConfigError> {
     let domains = given(settings.allowed_return_domains.as_ref()).unwrap_or_default();

@@ -6,7 +6,7 @@ use axum::extract::MatchedPath;
 use axum::response::Response;
 
 use super::client_ip::ClientIp;
-use super::error::ApiError;
+use super::error::Refused;
 use crate::application::Application;
 use crate::source::Source;
 
@@ -43,8 +43,8 @@ impl Denied {
         route: Option<&MatchedPath>,
         response: &Response,
     ) {
-        let refusal = response.extensions().get::<ApiError>();
-        let code = refusal.map(ApiError::code);
+        let refusal = response.extensions().get::<Refused>();
+        let code = refusal.map(|Refused(code)| *code);
         let reason = code.filter(|code| DENIALS.contains(code));
         if let (Some(application), Some(reason), Some(route)) = (&self.0, reason, route) {
             let source = client.map(|ClientIp(address)| Source::of(address));

@@ -120,15 +120,29 @@ struct Envelope<'a> {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.0.status, envelope::body(&self, None)).into_response();
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        let mut response = self.mark(response);
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// The code of a refusal, on every answer that is one, whatever its form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused(pub(super) &'static str);
+
+impl ApiError {
+    /// Gives an answer the headers of this refusal, and its code to be counted by.
+    pub(super) fn mark(&self, mut response: Response) -> Response {
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(seconds) = self.0.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(methods) = self.0.allow.clone() {
             headers.insert(ALLOW, methods);
         }
-        response.extensions_mut().insert(self);
+        response.extensions_mut().insert(Refused(self.0.code));
         response
     }
 }

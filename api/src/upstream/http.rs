@@ -113,7 +113,8 @@ impl Http {
         })
     }
 
-    fn client(
+    /// A client as every call is made with.
+    pub(super) fn client(
         timeout: Duration,
         resolver: GuardedResolver,
     ) -> Result<reqwest::Client, reqwest::Error> {

@@ -85,10 +85,12 @@ impl Resolve for GuardedResolver {
 mod tests {
     use std::net::IpAddr;
     use std::sync::Mutex;
+    use std::time::Duration;
 
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::upstream::http::Http;
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         let parsed = texts.iter().map(|text| text.parse::<IpAddr>().unwrap());
@@ -161,11 +163,7 @@ mod tests {
             Box::pin(async move { Ok(answer) })
         });
         crate::upstream::http::install_tls();
-        let client = reqwest::Client::builder()
-            .dns_resolver(resolver)
-            .no_proxy()
-            .build()
-            .unwrap();
+        let client = Http::client(Duration::from_secs(10), resolver).unwrap();
         let url = format!("http://idp.example:{port}/");
         let first = tokio::spawn(client.get(&url).send());
         let (connection, _) = listener.accept().await.unwrap();

@@ -136,6 +136,12 @@ impl Reply {
         self.edit(|tokens| tokens.scope = Some(scope.to_owned()))
     }
 
+    /// For this account.
+    #[must_use]
+    pub fn subject(self, subject: &str) -> Reply {
+        self.edit(|tokens| tokens.subject = subject.to_owned())
+    }
+
     /// With an `id_token` of this fault, or without one.
     #[must_use]
     pub fn id_token(self, fault: Option<IdTokenFault>) -> Reply {

@@ -76,6 +76,7 @@ fn entry(entry: &AuditEntry) -> Value {
         "actor": metadata("actor"),
         "agent": entry.agent,
         "subject": metadata("subject"),
+        "operation": metadata("operation"),
         "summary": entry.summary(),
         "provider_id": entry.provider_id,
         "session_id": entry.session_id,

@@ -86,7 +86,7 @@ pub(super) fn refusal_page(error: &ApiError) -> Response {
         p role="alert" { (error.message()) }
         p { (advice) }
     };
-    page(error.status(), "Not connected", &content)
+    error.mark(page(error.status(), "Not connected", &content))
 }
 
 fn title(capture: &CaptureSchema) -> String {

@@ -46,6 +46,7 @@ pub(super) async fn list(
     State(doors): State<Doors>,
     uri: Uri,
     Query(asked): Query<Listing>,
+    caller: Caller,
 ) -> Result<Response, ApiError> {
     let workspace_id = asked.workspace_id.filter(|id| !id.is_empty());
     let workspace_id =
@@ -55,7 +56,12 @@ pub(super) async fn list(
     let after = after.as_deref().map(parse_end).transpose()?;
     let page = doors
         .application
-        .list_connections(&workspace_id, after.as_ref(), limit)
+        .list_connections(
+            &workspace_id,
+            after.as_ref(),
+            limit,
+            &caller.metadata("list_connections"),
+        )
         .await?;
     let listed: Vec<Value> = page.connections.iter().map(public).collect();
     let next = page.next.map(|end| write_end(&end));

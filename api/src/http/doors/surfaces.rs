@@ -77,16 +77,15 @@ pub fn gateway(doors: Doors, access: &Access) -> Router {
         .merge(browser_doors(access));
     let health = Router::new().route("/v1/health", get(health::get));
     let resolve_needs_key = doors.resolve_needs_key || access.all_need_keys;
-    let listed = |router| with_allow_list(router, access.allowed.as_ref());
     let guarded = [
-        (listed(providers::gateway_routes()), KeyPolicy::AdminToWrite),
-        (listed(listing), KeyPolicy::Admin),
-        (listed(connections), needs_key(access.all_need_keys)),
-        (
-            listed(with_rate_limit(resolve, limits.token)),
+        Guarded::listed(providers::gateway_routes(), KeyPolicy::AdminToWrite),
+        Guarded::listed(listing, KeyPolicy::Admin),
+        Guarded::listed(connections, needs_key(access.all_need_keys)),
+        Guarded::listed(
+            with_rate_limit(resolve, limits.token),
             needs_key(resolve_needs_key),
         ),
-        (open.merge(health), KeyPolicy::Optional),
+        Guarded::open(open.merge(health)),
     ];
     let cors = access.cors_origins.clone();
     surface(Surface::Gateway, doors, guarded, access, cors)
@@ -150,18 +149,16 @@ pub fn broker(doors: Doors, access: &Access) -> Router {
             "/admin/v1/projections/{name}/verify",
             post(projections::verify),
         );
-    let keyed = with_allow_list(keyed, access.allowed.as_ref());
     let metrics = Router::new().route("/metrics", get(metrics::get));
-    let metrics = with_allow_list(metrics, access.allowed.as_ref());
     let metrics_policy = if access.metrics_need_key {
         KeyPolicy::Operator
     } else {
         KeyPolicy::Optional
     };
     let guarded = [
-        (keyed, KeyPolicy::Operator),
-        (metrics, metrics_policy),
-        (browser_doors(access), KeyPolicy::Optional),
+        Guarded::listed(keyed, KeyPolicy::Operator),
+        Guarded::listed(metrics, metrics_policy),
+        Guarded::open(browser_doors(access)),
     ];
     surface(Surface::Broker, doors, guarded, access, Vec::new())
 }
@@ -177,29 +174,62 @@ fn browser_doors(access: &Access) -> Router<Doors> {
         .route("/auth/capture-schema", get(capture::get_schema))
 }
 
-/// A surface of doors, each kind with the keys that open it, and of those that every surface has.
+/// Doors of one kind.
+struct Guarded {
+    doors: Router<Doors>,
+    /// Which keys open them.
+    keys: KeyPolicy,
+    /// Whether only addresses of the allow-list may call them.
+    listed: bool,
+}
+
+impl Guarded {
+    /// For callers from addresses of the allow-list.
+    fn listed(doors: Router<Doors>, keys: KeyPolicy) -> Self {
+        Self {
+            doors,
+            keys,
+            listed: true,
+        }
+    }
+
+    /// For everybody.
+    fn open(doors: Router<Doors>) -> Self {
+        Self {
+            doors,
+            keys: KeyPolicy::Optional,
+            listed: false,
+        }
+    }
+}
+
+/// A surface of doors, each kind with its guards, and of those that every surface has.
 fn surface<const N: usize>(
     surface: Surface,
     doors: Doors,
-    guarded: [(Router<Doors>, KeyPolicy); N],
+    guarded: [Guarded; N],
     access: &Access,
     cors_origins: Vec<HeaderValue>,
 ) -> Router {
     let health = Router::new()
         .route("/health", get(health::get))
         .route("/livez", get(health::live));
-    let guard = |router, policy| {
+    let guard = |guarded: Guarded| {
         let policy = if doors.require_key {
-            policy
+            guarded.keys
         } else {
             KeyPolicy::Optional
         };
-        with_api_key(router, doors.keys.clone(), policy)
+        let keyed = with_api_key(guarded.doors, doors.keys.clone(), policy);
+        // The last layer is asked first: from a wrong address no key can be tried.
+        let allowed = access.allowed.as_ref().filter(|_| guarded.listed);
+        with_allow_list(keyed, allowed)
     };
-    let all = guarded.into_iter().fold(
-        guard(health, KeyPolicy::Optional),
-        |all, (router, policy)| all.merge(guard(router, policy)),
-    );
+    let all = guarded
+        .into_iter()
+        .fold(guard(Guarded::open(health)), |all, guarded| {
+            all.merge(guard(guarded))
+        });
     let cors = (!cors_origins.is_empty()).then(|| cors(cors_origins));
     let log = LogLayer {
         metrics: doors.metrics.clone(),

@@ -88,14 +88,18 @@ async fn a_document_that_is_none_is_refused_without_quoting_it() {
 async fn a_redirect_is_not_followed() {
     let provider = TestProvider::start().await;
     provider.publishes(json!({}), &json!([]));
-    provider.answers(
-        "/.well-known/openid-configuration",
-        302,
-        &[("location", "/elsewhere")],
-        "",
-    );
-    let error = upstream().discover(&provider.base).await.unwrap_err();
-    assert!(matches!(error, UpstreamError::Status(302)), "{error}");
+    for elsewhere in [
+        "/elsewhere",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://2852039166/latest/meta-data/",
+        "http://[::ffff:169.254.169.254]/latest/meta-data/",
+        "file:///etc/passwd",
+    ] {
+        let path = "/.well-known/openid-configuration";
+        provider.answers(path, 302, &[("location", elsewhere)], "");
+        let error = upstream().discover(&provider.base).await.unwrap_err();
+        assert!(matches!(error, UpstreamError::Status(302)), "{error}");
+    }
     assert!(provider.requests("/elsewhere").is_empty());
 }
 
