@@ -13,6 +13,7 @@ mod form;
 pub mod headers;
 mod html;
 pub mod json;
+mod known;
 pub mod log;
 pub mod page;
 pub mod request_id;

@@ -23,6 +23,7 @@ pub mod reference;
 pub mod scope;
 pub mod sealing;
 pub mod secret;
+pub mod session;
 pub mod strategy;
 pub mod stream;
 pub mod time;

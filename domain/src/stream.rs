@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::{Agent, AgentId};
 use crate::provider::Provider;
 use crate::reference::{ConnectionReference, ProviderId};
+use crate::session::{Session, SessionId};
 
 /// The name of a stream: the type of what happens in it, and which one of that type.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,5 +45,11 @@ impl StreamKey {
     #[must_use]
     pub fn agent(id: &AgentId) -> Self {
         Self::new(<Agent as cqrs_es::Aggregate>::TYPE, id.as_str())
+    }
+
+    /// The stream of a session.
+    #[must_use]
+    pub fn session(id: &SessionId) -> Self {
+        Self::new(<Session as cqrs_es::Aggregate>::TYPE, id.as_str())
     }
 }

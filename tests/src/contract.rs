@@ -12,10 +12,11 @@ use serde_json::Value;
 
 pub use check::Exchange;
 
+use crate::additive;
 use crate::nexus::root;
 
 /// The methods that doors may have.
-const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+pub(crate) const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 /// An OpenAPI 3.0.3 document with its references resolved.
 #[derive(Debug)]
@@ -56,6 +57,11 @@ impl Contract {
             methods.map(|method| (method.to_ascii_uppercase(), path.clone()))
         });
         operations.collect()
+    }
+
+    /// What a client of an earlier version of the document would miss in this one; empty when this one only adds.
+    pub fn breaks(&self, released: &Contract) -> Vec<String> {
+        additive::breaks(&released.document, &self.document)
     }
 
     /// Every example in the document that does not satisfy the schema beside it, and every body without an example.

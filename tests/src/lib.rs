@@ -17,6 +17,7 @@
 //! [`on_both_databases!`] runs one test on SQLite and on PostgreSQL. The servers come from the target directory of the
 //! test's own executable, PostgreSQL from `TEST_DATABASE_URL`: `scripts/test` provides both.
 
+mod additive;
 mod answer;
 mod browser;
 mod client;
@@ -26,6 +27,7 @@ pub mod crash;
 mod database;
 mod disk;
 mod flow;
+mod guide;
 pub mod history;
 mod nexus;
 mod operator;
@@ -44,6 +46,7 @@ pub use contract::{Contract, Exchange};
 pub use database::{Database, TestDatabase};
 pub use disk::{SmallDisk, fill};
 pub use flow::{Connected, Requested};
+pub use guide::{Shown, Step, differences, steps};
 pub use nexus::{Nexus, Outcome, TestNexus, root};
 pub use proxy::LossyProxy;
 pub use real::RealProvider;

@@ -52,6 +52,11 @@ impl RealProvider {
         }
     }
 
+    /// Its address.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// A profile to register it with. `prompt=consent` is what makes it grant offline access.
     pub fn profile(&self, name: &str, client: &str, auth_header: &str) -> Value {
         json!({

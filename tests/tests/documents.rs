@@ -8,10 +8,12 @@ use nexus_tests::{Client, Contract, Database, TestNexus, until};
 use serde_json::{Value, json};
 
 /// Doors that both surfaces have.
-const SHARED: [&str; 5] = [
+const SHARED: [&str; 7] = [
     "/auth/callback",
     "/auth/capture-credential",
     "/auth/capture-schema",
+    "/docs",
+    "/docs/{file}",
     "/health",
     "/livez",
 ];
@@ -21,6 +23,7 @@ fn filled(template: &str) -> String {
     template
         .replace("{id}", "0b6cf3f2-6f0f-4c3b-9a55-2f5d8d4a8b90")
         .replace("{name}", "connections")
+        .replace("{file}", "start.js")
 }
 
 /// Asks every documented door, and every other method at the same paths; that the answers are documented is checked by

@@ -53,7 +53,7 @@ async fn unknown_paths_and_methods_get_the_envelope(database: Database) {
         "/v1",
         "/v1/nowhere",
         "/v1/token",
-        "/admin/v1/agents",
+        "/admin/v1/nothing",
         "/audit/x",
     ] {
         nexus.gateway().get(path).await.refused(404, "not_found");

@@ -15,6 +15,7 @@ mod capture;
 mod capture_form;
 mod check_connection;
 mod connections;
+mod docs;
 mod health;
 mod metrics;
 mod projections;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 /// Deeper than any reference chain of ours; a cycle ends here.
@@ -69,8 +70,9 @@ impl Files {
             file.parent().unwrap().join(other)
         };
         let document = self.get(&target);
+        let pointer = percent_decode_str(pointer).decode_utf8_lossy();
         let found = document
-            .pointer(pointer)
+            .pointer(&pointer)
             .unwrap_or_else(|| panic!("{reference} in {} names nothing", file.display()));
         self.resolve(found, &target, depth)
     }

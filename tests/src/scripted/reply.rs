@@ -139,7 +139,7 @@ impl Reply {
     /// For this account.
     #[must_use]
     pub fn subject(self, subject: &str) -> Reply {
-        self.edit(|tokens| tokens.subject = subject.to_owned())
+        self.edit(|tokens| subject.clone_into(&mut tokens.subject))
     }
 
     /// With an `id_token` of this fault, or without one.

@@ -11,8 +11,8 @@ use tower_http::cors::CorsLayer;
 
 use super::{
     Doors, agents, audit, audit_proof, callback, capture, capture_form, check_connection,
-    connections, health, metrics, projections, providers, refresh, request_connection, revoke,
-    token,
+    connections, docs, health, metrics, projections, providers, refresh, request_connection,
+    revoke, token,
 };
 use crate::config::RateLimits;
 use crate::http::access::{with_allow_list, with_rate_limit};
@@ -155,10 +155,13 @@ pub fn broker(doors: Doors, access: &Access) -> Router {
     } else {
         KeyPolicy::Optional
     };
+    // What the Broker's document refers to.
+    let described = Router::new().route("/openapi.yaml", get(docs::gateway_document));
     let guarded = [
         Guarded::listed(keyed, KeyPolicy::Operator),
         Guarded::listed(metrics, metrics_policy),
         Guarded::open(browser_doors(access)),
+        Guarded::open(described),
     ];
     surface(Surface::Broker, doors, guarded, access, Vec::new())
 }
@@ -211,9 +214,10 @@ fn surface<const N: usize>(
     access: &Access,
     cors_origins: Vec<HeaderValue>,
 ) -> Router {
-    let health = Router::new()
+    let open = Router::new()
         .route("/health", get(health::get))
-        .route("/livez", get(health::live));
+        .route("/livez", get(health::live))
+        .merge(docs::routes(surface));
     let guard = |guarded: Guarded| {
         let policy = if doors.require_key {
             guarded.keys
@@ -227,7 +231,7 @@ fn surface<const N: usize>(
     };
     let all = guarded
         .into_iter()
-        .fold(guard(Guarded::open(health)), |all, guarded| {
+        .fold(guard(Guarded::open(open)), |all, guarded| {
             all.merge(guard(guarded))
         });
     let cors = (!cors_origins.is_empty()).then(|| cors(cors_origins));

@@ -49,7 +49,9 @@ fn activate(active: bool) -> Command {
 
 fn given(history: &[Event]) -> Agent {
     let mut agent = Agent::default();
-    history.iter().for_each(|event| agent.evolve(event));
+    for event in history {
+        agent.evolve(event);
+    }
     agent
 }
 
