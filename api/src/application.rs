@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::keys::{StateKey, StateToken};
-use crate::random::RandomnessUnavailable;
+use crate::random::{RandomnessUnavailable, make_uuid};
 use crate::return_url::ReturnUrlPolicy;
-use crate::upstream::Upstream;
+use crate::upstream::{CallFailure, Fresh, Upstream};
 
 pub mod capture_credential;
 pub mod check_connection;
@@ -134,6 +134,17 @@ impl Application {
     fn known_state(&self, state: &str) -> Option<(StateToken, ConnectionReference)> {
         let (reference, _) = self.state_key.verify(state)?;
         Some((self.state_key.token(state)?, reference))
+    }
+}
+
+impl Application {
+    /// What makes a call to a provider one of its kind.
+    fn fresh(&self) -> Result<Fresh, CallFailure> {
+        let id = make_uuid().map_err(|_| CallFailure::unsent("no_randomness"))?;
+        Ok(Fresh {
+            now: self.ledger.now(),
+            id,
+        })
     }
 }
 

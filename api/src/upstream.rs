@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::config::UpstreamRules;
 
+mod assertion;
 mod authorize;
 mod call;
 mod discovery;
@@ -20,6 +21,7 @@ mod revoke;
 mod token;
 mod wire;
 
+pub use assertion::{ClientKey, ClientKeyError, Fresh};
 pub use authorize::Authorization;
 pub use call::{CallFailure, Outcome};
 pub use discovery::Discovered;

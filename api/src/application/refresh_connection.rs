@@ -282,12 +282,12 @@ impl Application {
         if remaining.is_zero() {
             return Err(CallFailure::unsent("claim_too_slow"));
         }
+        let fresh = self.fresh()?;
         fault::point("refresh.before_send");
-        let answer = tokio::time::timeout(
-            remaining,
-            self.upstream.redeem_refresh_token(&resolved, refresh_token),
-        )
-        .await;
+        let call = self
+            .upstream
+            .redeem_refresh_token(&resolved, refresh_token, fresh);
+        let answer = tokio::time::timeout(remaining, call).await;
         fault::point("refresh.after_answer");
         let answer = answer.unwrap_or_else(|_| {
             Err(CallFailure {

@@ -246,7 +246,7 @@ impl Application {
             .resolve(&provider.state.profile, &secrets)
             .await
             .map_err(|error| CallFailure::unresolved(&error))?;
-        let call = self.upstream.revoke_token(&resolved, &token);
+        let call = self.upstream.revoke_token(&resolved, &token, self.fresh()?);
         let limit = self.policy.upstream_timeout;
         let answer = tokio::time::timeout(limit, call).await;
         answer.unwrap_or_else(|_| Err(unsent("timeout")))

@@ -31,7 +31,7 @@ pub const SECRET_PARAMS: &[&str] = &[
 ];
 
 /// The place of the OAuth client's private key within `params`.
-const PRIVATE_KEY: &str = "/private_key";
+pub const PRIVATE_KEY: &str = "/private_key";
 
 /// A form's description: its members are named like secrets, and hold none.
 const PUBLIC_PARAM: &str = "credential_schema";
