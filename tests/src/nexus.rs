@@ -169,6 +169,11 @@ impl TestNexus {
         Client::new(self.gateway.clone(), Contract::gateway()).with_record(&self.record)
     }
 
+    /// Where providers send browsers back to.
+    pub fn callback(&self) -> Url {
+        self.gateway.join("/auth/callback").expect("a path")
+    }
+
     /// The Gateway, with the admin key.
     pub fn admin(&self) -> Client {
         self.gateway().with_key(&self.api_key())
