@@ -43,6 +43,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     script: VecDeque<Reply>,
+    takes_tokens_again: bool,
     otherwise: Reply,
     denial: Option<String>,
     discovery: Option<(u16, String)>,
@@ -120,6 +121,11 @@ impl ScriptedProvider {
     /// How to answer every call of the token endpoint that has no answer of its own.
     pub fn always(&self, reply: Reply) {
         self.state().otherwise = reply;
+    }
+
+    /// Takes refresh tokens again from now on that it has replaced.
+    pub fn take_tokens_again(&self) {
+        self.state().takes_tokens_again = true;
     }
 
     /// Denies the next authorization with this OAuth error code.

@@ -215,6 +215,13 @@ async fn a_profile_that_breaks_a_rule_is_refused_by_its_field(database: Database
         assert_eq!(refused["field"], field, "{refused}");
         assert!(!answer.text.contains("canary"));
     }
+    for grace in [json!(-1), json!(1.5), json!("30"), json!(86_401)] {
+        let mut profile = google();
+        profile["params"] = json!({"refresh_reuse_grace_seconds": grace});
+        let answer = nexus.admin().post("/v1/providers", profile).await;
+        let refused = answer.refused(400, "invalid_provider");
+        assert_eq!(refused["field"], "params.refresh_reuse_grace_seconds");
+    }
     for name in ["", "   ", "a/b", "tab\tbed", &"x".repeat(65)] {
         let mut profile = google();
         profile["name"] = json!(name);

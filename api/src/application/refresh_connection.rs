@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nexus_domain::connection::{
     Connection, ConnectionCommand, ConnectionError, ConnectionEvent, Outcome, RefreshFailure,
-    Status,
+    ReuseGrace, Status,
 };
 use nexus_domain::credential::{Credential, OAuth2Credential};
 use nexus_domain::metadata::Metadata;
@@ -214,6 +214,14 @@ impl Application {
             deadline_ms: self.policy.claim_deadline_ms(),
             takeover: takeover.map(|(attempt, _)| attempt),
             rotation: provider.state.profile.rotation(),
+            reuse_grace: provider
+                .state
+                .profile
+                .reuse_grace()
+                .map(|lasts| ReuseGrace {
+                    now: self.ledger.now(),
+                    lasts,
+                }),
             provider_epoch: provider.state.epoch,
         };
         let context = Context {

@@ -101,6 +101,9 @@ pub struct Claim {
     pub repeat: bool,
     /// The version of the credential that is being refreshed.
     pub credential_version: u32,
+    /// When its refresh token was first sent, where the provider takes it again for a while after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_sent_at: Option<Timestamp>,
 }
 
 /// How refreshing goes.
@@ -224,6 +227,7 @@ impl Connection {
                 attempt,
                 credential_version,
                 repeat,
+                first_sent_at,
                 ..
             } => {
                 // A claim that is still held was taken over: nobody knows what became of it.
@@ -233,6 +237,7 @@ impl Connection {
                     attempt: *attempt,
                     repeat: *repeat,
                     credential_version: *credential_version,
+                    first_sent_at: *first_sent_at,
                 });
             }
             ConnectionEvent::Refreshed {

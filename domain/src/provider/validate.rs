@@ -9,6 +9,7 @@ use super::profile::present;
 use super::{AuthType, InvalidProfile, ProviderProfile};
 
 const NAME_LENGTH: usize = 64;
+const A_DAY: u64 = 86_400;
 
 type Validity = Result<(), InvalidProfile>;
 
@@ -72,6 +73,11 @@ impl ProviderProfile {
                     rule(value.is_string(), "params.revocation_endpoint", NOT_A_URL)?;
                 }
                 ("refresh_rotation", value) => validate_rotation(value)?,
+                ("refresh_reuse_grace_seconds", value) => rule(
+                    value.as_u64().is_some_and(|seconds| seconds <= A_DAY),
+                    "params.refresh_reuse_grace_seconds",
+                    "must be a whole number of seconds from 0 to 86400",
+                )?,
                 ("skip_scope_on_auth", value) => {
                     rule(
                         value.is_boolean(),

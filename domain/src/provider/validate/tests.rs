@@ -299,6 +299,20 @@ fn named_params_have_their_forms() {
 }
 
 #[test]
+fn a_grace_is_a_whole_number_of_seconds_up_to_a_day() {
+    let with = |grace: Value| oauth2(json!({"params": {"refresh_reuse_grace_seconds": grace}}));
+    for good in [json!(null), json!(0), json!(30), json!(86_400)] {
+        assert_eq!(refused(&with(good)), None);
+    }
+    for bad in [json!(-1), json!(1.5), json!("30"), json!(86_401), json!([])] {
+        assert_eq!(
+            refused(&with(bad)).as_deref(),
+            Some("params.refresh_reuse_grace_seconds")
+        );
+    }
+}
+
+#[test]
 fn a_refusal_names_the_field_in_a_sentence() {
     let error = oauth2(json!({"token_url": "x"}))
         .validate(true)
