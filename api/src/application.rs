@@ -29,6 +29,7 @@ pub mod list_connections;
 pub mod manage_providers;
 mod patience;
 pub mod pending;
+pub mod provider_health;
 pub mod read_token;
 pub mod recent;
 mod record_credential;
@@ -69,6 +70,8 @@ pub struct Parts {
     pub pending: pending::Pending,
     /// Who waits for a connection to change.
     pub waiters: waiters::Waiters,
+    /// What was last seen of each provider.
+    pub provider_health: provider_health::ProvidersHealth,
     /// Becomes true when the server stops: nobody waits any more.
     pub stopping: watch::Receiver<bool>,
 }

@@ -161,12 +161,8 @@ impl Upstream {
         &self,
         profile: &ProviderProfile,
     ) -> Result<Option<Arc<Discovered>>, UpstreamError> {
-        let complete = given(profile.auth_url.as_ref()).is_some()
-            && given(profile.token_url.as_ref()).is_some();
         match given(profile.issuer.as_ref()) {
-            Some(issuer) if profile.enable_discovery || !complete => {
-                self.discover(issuer).await.map(Some)
-            }
+            Some(issuer) if needs_discovery(profile) => self.discover(issuer).await.map(Some),
             _ => Ok(None),
         }
     }
@@ -220,7 +216,14 @@ fn revocation_endpoint(
     }
 }
 
-fn given(setting: Option<&String>) -> Option<&str> {
+/// Whether some endpoint is the issuer's to tell.
+pub(super) fn needs_discovery(profile: &ProviderProfile) -> bool {
+    let complete =
+        given(profile.auth_url.as_ref()).is_some() && given(profile.token_url.as_ref()).is_some();
+    profile.enable_discovery || !complete
+}
+
+pub(super) fn given(setting: Option<&String>) -> Option<&str> {
     setting.map(String::as_str).filter(|text| !text.is_empty())
 }
 

@@ -10,6 +10,7 @@ use super::*;
 
 mod discovering;
 mod id_tokens;
+mod probing;
 mod provider;
 mod quirks;
 mod resolving;
