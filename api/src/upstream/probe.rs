@@ -140,7 +140,7 @@ fn of_send(error: &SendError) -> ProbeError {
 fn of_connect(cause: &reqwest::Error) -> ProbeError {
     if cause.is_timeout() {
         ProbeError::Timeout
-    } else if any_cause(cause, |error| error.is::<Unresolved>()) {
+    } else if any_cause(cause, <dyn Error>::is::<Unresolved>) {
         ProbeError::Name
     } else if any_cause(cause, is_tls) {
         ProbeError::Tls

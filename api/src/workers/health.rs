@@ -13,6 +13,8 @@ use crate::application::Application;
 
 /// How many providers are asked at once.
 const AT_ONCE: usize = 8;
+/// Longer intervals are cut: later than any uptime comes to nothing.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
 /// The first looks of a start are spread over at most this.
 const SPREAD_OVER: Duration = Duration::from_mins(1);
 /// New providers are noticed as often as this at least, and not oftener than the other.
@@ -76,7 +78,7 @@ struct Planned {
 impl Plan {
     fn new(interval: Duration) -> Self {
         Self {
-            interval,
+            interval: interval.min(LONGEST),
             providers: HashMap::new(),
         }
     }

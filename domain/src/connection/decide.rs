@@ -68,7 +68,7 @@ impl Decider for Connection {
                 now,
                 exchange_deadline_passed,
             } => self.expire(now, exchange_deadline_passed),
-            Command::ClaimRefresh { .. } => self.claim_refresh(command),
+            Command::ClaimRefresh { .. } => self.claim_refresh(&command),
             Command::RecordRefresh {
                 attempt,
                 credential,

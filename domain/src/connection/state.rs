@@ -230,10 +230,7 @@ impl Connection {
                 first_sent_at,
                 ..
             } => {
-                // A claim that is still held was taken over: nobody knows what became of it.
-                self.refresh.unknown = self.refresh.claim.take().or(self.refresh.unknown);
-                self.refresh.attempts = *attempt;
-                self.refresh.claim = Some(Claim {
+                self.on_refresh_started(Claim {
                     attempt: *attempt,
                     repeat: *repeat,
                     credential_version: *credential_version,
@@ -371,6 +368,13 @@ impl Connection {
             self.status = Status::Failed;
             self.reason = Some(reason.to_owned());
         }
+    }
+
+    fn on_refresh_started(&mut self, claim: Claim) {
+        // A claim that is still held was taken over: nobody knows what became of it.
+        self.refresh.unknown = self.refresh.claim.take().or(self.refresh.unknown);
+        self.refresh.attempts = claim.attempt;
+        self.refresh.claim = Some(claim);
     }
 
     fn on_refreshed(

@@ -9,8 +9,8 @@ use crate::sealing::SealedRef;
 use crate::time::Timestamp;
 
 impl Connection {
-    pub(super) fn claim_refresh(&self, command: ConnectionCommand) -> Decision {
-        let ConnectionCommand::ClaimRefresh {
+    pub(super) fn claim_refresh(&self, command: &ConnectionCommand) -> Decision {
+        let &ConnectionCommand::ClaimRefresh {
             forced,
             deadline_ms,
             takeover,
