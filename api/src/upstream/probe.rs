@@ -166,6 +166,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::config::UpstreamRules;
+    use crate::upstream::http::install_tls;
+    use crate::upstream::resolve::GuardedResolver;
 
     fn target(profile: Value) -> Option<String> {
         match ProbeTarget::of(&serde_json::from_value(profile).unwrap())? {
@@ -203,6 +206,22 @@ mod tests {
         ] {
             assert_eq!(target(profile).as_deref(), looked_at);
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_nowhere_is_told_from_one_that_takes_no_connection() {
+        install_tls();
+        let resolver = GuardedResolver::over(UpstreamRules::PublicOnly, false, |_| {
+            Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
+        });
+        let client = reqwest::Client::builder()
+            .dns_resolver(resolver)
+            .no_proxy()
+            .build()
+            .unwrap();
+        let sent = client.get("https://nobody.invalid/").send().await;
+        let error = SendError::Connect(sent.unwrap_err());
+        assert_eq!(of_send(&error), ProbeError::Name);
     }
 
     #[test]

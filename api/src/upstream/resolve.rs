@@ -53,7 +53,7 @@ impl GuardedResolver {
         })
     }
 
-    fn over(
+    pub(super) fn over(
         rules: UpstreamRules,
         plain: bool,
         lookup: impl Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>
