@@ -45,6 +45,10 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     script: VecDeque<Reply>,
+    takes_tokens_again: bool,
+    /// What the token endpoint says to those who look at it without asking for tokens.
+    looked_at: Option<u16>,
+    looks: usize,
     otherwise: Reply,
     denial: Option<String>,
     discovery: Option<(u16, String)>,
@@ -124,6 +128,21 @@ impl ScriptedProvider {
     /// How to answer every call of the token endpoint that has no answer of its own.
     pub fn always(&self, reply: Reply) {
         self.state().otherwise = reply;
+    }
+
+    /// Takes refresh tokens again from now on that it has replaced.
+    pub fn take_tokens_again(&self) {
+        self.state().takes_tokens_again = true;
+    }
+
+    /// With what status the token endpoint answers a GET from now on; with 405 until then.
+    pub fn answer_looks(&self, status: u16) {
+        self.state().looked_at = Some(status);
+    }
+
+    /// How often the token endpoint was looked at without being asked for tokens.
+    pub fn looks(&self) -> usize {
+        self.state().looks
     }
 
     /// Denies the next authorization with this OAuth error code.
@@ -226,6 +245,7 @@ impl Shared {
             "/jwks" => HttpReply::json(200, &json!({"keys": [self.key.public_jwk()]})),
             "/authorize" => self.authorize(request),
             "/revoke" => self.revoke(request),
+            "/token" => self.look(),
             _ => HttpReply::json(404, &json!({"error": "not_found"})),
         }
     }
@@ -249,6 +269,15 @@ impl Shared {
                 "id_token_signing_alg_values_supported": ["ES256", "RS256"],
                 "code_challenge_methods_supported": ["S256"],
             }),
+        )
+    }
+
+    fn look(&self) -> HttpReply {
+        let mut state = self.state.lock().unwrap();
+        state.looks += 1;
+        HttpReply::json(
+            state.looked_at.unwrap_or(405),
+            &json!({"error": "As scripted."}),
         )
     }
 

@@ -265,9 +265,10 @@ impl Application {
         let code = Secret::new(callback.code.clone().unwrap_or_default());
         let verifier = self.state_key.pkce_verifier(state);
         let redirect_uri = self.policy.redirect_uri();
+        let fresh = self.fresh().map_err(|_| failed("server_error"))?;
         let call = self
             .upstream
-            .exchange_code(&resolved, &code, &verifier, &redirect_uri);
+            .exchange_code(&resolved, &code, &verifier, &redirect_uri, fresh);
         fault::point("consent.before_send");
         let answer = match tokio::time::timeout(remaining, call).await {
             Ok(Ok(answer)) => answer,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nexus_domain::connection::{
     Connection, ConnectionCommand, ConnectionError, ConnectionEvent, Outcome, RefreshFailure,
-    Status,
+    ReuseGrace, Status,
 };
 use nexus_domain::credential::{Credential, OAuth2Credential};
 use nexus_domain::metadata::Metadata;
@@ -218,6 +218,14 @@ impl Application {
             deadline_ms: self.policy.claim_deadline_ms(),
             takeover: takeover.map(|(attempt, _)| attempt),
             rotation: provider.state.profile.rotation(),
+            reuse_grace: provider
+                .state
+                .profile
+                .reuse_grace()
+                .map(|lasts| ReuseGrace {
+                    now: self.ledger.now(),
+                    lasts,
+                }),
             provider_epoch: provider.state.epoch,
         };
         let context = Context {
@@ -286,12 +294,12 @@ impl Application {
         if remaining.is_zero() {
             return Err(CallFailure::unsent("claim_too_slow"));
         }
+        let fresh = self.fresh()?;
         fault::point("refresh.before_send");
-        let answer = tokio::time::timeout(
-            remaining,
-            self.upstream.redeem_refresh_token(&resolved, refresh_token),
-        )
-        .await;
+        let call = self
+            .upstream
+            .redeem_refresh_token(&resolved, refresh_token, fresh);
+        let answer = tokio::time::timeout(remaining, call).await;
         fault::point("refresh.after_answer");
         let answer = answer.unwrap_or_else(|_| {
             Err(CallFailure {

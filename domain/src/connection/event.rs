@@ -101,6 +101,9 @@ pub enum ConnectionEvent {
         repeat: bool,
         /// Whether a caller forced it.
         forced: bool,
+        /// When the refresh token was first sent; of providers that take it again for a while after that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first_sent_at: Option<Timestamp>,
     },
     /// The provider gave a new credential.
     #[serde(rename = "connection.refreshed")]

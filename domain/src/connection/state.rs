@@ -101,6 +101,9 @@ pub struct Claim {
     pub repeat: bool,
     /// The version of the credential that is being refreshed.
     pub credential_version: u32,
+    /// When its refresh token was first sent, where the provider takes it again for a while after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_sent_at: Option<Timestamp>,
 }
 
 /// How refreshing goes.
@@ -224,15 +227,14 @@ impl Connection {
                 attempt,
                 credential_version,
                 repeat,
+                first_sent_at,
                 ..
             } => {
-                // A claim that is still held was taken over: nobody knows what became of it.
-                self.refresh.unknown = self.refresh.claim.take().or(self.refresh.unknown);
-                self.refresh.attempts = *attempt;
-                self.refresh.claim = Some(Claim {
+                self.on_refresh_started(Claim {
                     attempt: *attempt,
                     repeat: *repeat,
                     credential_version: *credential_version,
+                    first_sent_at: *first_sent_at,
                 });
             }
             ConnectionEvent::Refreshed {
@@ -366,6 +368,13 @@ impl Connection {
             self.status = Status::Failed;
             self.reason = Some(reason.to_owned());
         }
+    }
+
+    fn on_refresh_started(&mut self, claim: Claim) {
+        // A claim that is still held was taken over: nobody knows what became of it.
+        self.refresh.unknown = self.refresh.claim.take().or(self.refresh.unknown);
+        self.refresh.attempts = claim.attempt;
+        self.refresh.claim = Some(claim);
     }
 
     fn on_refreshed(

@@ -1,5 +1,7 @@
 //! A provider's public settings.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
@@ -163,6 +165,14 @@ impl ProviderProfile {
             Some("never") => Rotation::Never,
             Some(_) | None => Rotation::Auto,
         }
+    }
+
+    /// How long after its first use it takes a refresh token again, although it has replaced it:
+    /// `params.refresh_reuse_grace_seconds`. None when it does not.
+    #[must_use]
+    pub fn reuse_grace(&self) -> Option<Duration> {
+        let seconds = self.params.get("refresh_reuse_grace_seconds")?.as_u64()?;
+        (seconds > 0).then(|| Duration::from_secs(seconds))
     }
 
     /// `params.revocation_endpoint` (RFC 7009).
@@ -335,6 +345,21 @@ mod tests {
             (json!({"refresh_rotation": "never"}), Rotation::Never),
         ] {
             assert_eq!(read(json!({"params": params})).rotation(), rotation);
+        }
+    }
+
+    #[test]
+    fn a_provider_takes_refresh_tokens_again_only_where_it_is_said() {
+        for (params, grace) in [
+            (json!({}), None),
+            (json!({"refresh_reuse_grace_seconds": null}), None),
+            (json!({"refresh_reuse_grace_seconds": 0}), None),
+            (
+                json!({"refresh_reuse_grace_seconds": 30}),
+                Some(Duration::from_secs(30)),
+            ),
+        ] {
+            assert_eq!(read(json!({"params": params})).reuse_grace(), grace);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::credential_check;
 use crate::strategy::{self, is_token};
 
 const NAME_LENGTH: usize = 64;
+const A_DAY: u64 = 86_400;
 
 type Validity = Result<(), InvalidProfile>;
 
@@ -75,6 +76,11 @@ impl ProviderProfile {
                     rule(value.is_string(), "params.revocation_endpoint", NOT_A_URL)?;
                 }
                 ("refresh_rotation", value) => validate_rotation(value)?,
+                ("refresh_reuse_grace_seconds", value) => rule(
+                    value.as_u64().is_some_and(|seconds| seconds <= A_DAY),
+                    "params.refresh_reuse_grace_seconds",
+                    "must be a whole number of seconds from 0 to 86400",
+                )?,
                 ("skip_scope_on_auth", value) => {
                     rule(
                         value.is_boolean(),
@@ -123,12 +129,13 @@ impl ProviderProfile {
             None | Some("client_secret_post" | "client_secret_basic") => true,
             Some("none") => false,
             Some("private_key_jwt") => {
-                return broken("auth_header", "`private_key_jwt` is not supported yet");
+                self.validate_private_key()?;
+                false
             }
             Some(_) => {
                 return broken(
                     "auth_header",
-                    "must be `client_secret_post`, `client_secret_basic` or `none`",
+                    "must be `client_secret_post`, `client_secret_basic`, `private_key_jwt` or `none`",
                 );
             }
         };
@@ -140,7 +147,7 @@ impl ProviderProfile {
         rule(
             has_client_secret || !needs_secret,
             "client_secret",
-            "is required for `oauth2` unless `auth_header` is `none`",
+            "is required for `oauth2` unless `auth_header` is `none` or `private_key_jwt`",
         )?;
         if self.enable_discovery && present(self.issuer.as_ref()).is_some() {
             return Ok(());
@@ -156,6 +163,36 @@ impl ProviderProfile {
             "token_url",
             message,
         )
+    }
+
+    /// What is public of the key that the client signs assertions with (RFC 7523). Whether the key itself can be read
+    /// is for whoever holds it to say.
+    fn validate_private_key(&self) -> Validity {
+        let text = |name: &str| self.params.get(name).and_then(Value::as_str);
+        rule(
+            text("private_key").is_some_and(|key| !key.is_empty()),
+            "params.private_key",
+            "is required for `private_key_jwt`: a private key in PEM (PKCS#8)",
+        )?;
+        match self.params.get("private_key_id") {
+            None | Some(Value::Null) => {}
+            Some(id) => rule(
+                id.as_str().is_some_and(|id| (1..=255).contains(&id.len())),
+                "params.private_key_id",
+                "must be a text of 1 to 255 characters",
+            )?,
+        }
+        match self.params.get("private_key_alg") {
+            None | Some(Value::Null) => Ok(()),
+            Some(algorithm) => rule(
+                matches!(
+                    algorithm.as_str(),
+                    Some("RS256" | "PS256" | "ES256" | "EdDSA")
+                ),
+                "params.private_key_alg",
+                "must be `RS256`, `PS256`, `ES256` or `EdDSA`",
+            ),
+        }
     }
 
     fn validate_header_name(&self) -> Validity {

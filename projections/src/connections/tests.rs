@@ -106,6 +106,7 @@ fn claimed(attempt: u64) -> ConnectionEvent {
         credential_version: 1,
         repeat: false,
         forced: false,
+        first_sent_at: None,
     }
 }
 

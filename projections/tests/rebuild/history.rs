@@ -254,6 +254,7 @@ impl Wish {
                     .filter(|_| take_over)
                     .map(|held| held.attempt),
                 rotation: Rotation::Auto,
+                reuse_grace: None,
                 provider_epoch: 1,
             },
             Self::Refreshed { rotated } => ConnectionCommand::RecordRefresh {

@@ -224,6 +224,7 @@ fn claim() -> ConnectionCommand {
         deadline_ms: 30_000,
         takeover: None,
         rotation: Rotation::Auto,
+        reuse_grace: None,
         provider_epoch: 1,
     }
 }

@@ -326,6 +326,7 @@ fn refresh_started(attempt: u64, deadline: u32) -> ConnectionEvent {
         credential_version: 1,
         repeat: false,
         forced: false,
+        first_sent_at: None,
     }
 }
 

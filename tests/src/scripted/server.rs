@@ -12,6 +12,7 @@ use super::{Shared, Wire, account, token};
 /// A request, read to its end.
 #[derive(Debug)]
 pub(super) struct HttpRequest {
+    pub(super) method: String,
     pub(super) path: String,
     pub(super) url: String,
     pub(super) headers: Vec<(String, String)>,
@@ -96,7 +97,7 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
     };
     let url = request.url.clone();
     shared.state.lock().unwrap().urls.push(url);
-    let (reply, wire) = if request.path == "/token" {
+    let (reply, wire) = if request.path == "/token" && request.method == "POST" {
         token::answer(&shared, &request).await
     } else if request.path.starts_with("/account") {
         account::answer(&shared, &request).await
@@ -117,7 +118,8 @@ async fn read(stream: &mut TcpStream) -> Option<HttpRequest> {
     };
     let head = String::from_utf8(received[..end_of_head].to_vec()).ok()?;
     let mut lines = head.lines();
-    let target = lines.next()?.split(' ').nth(1)?.to_owned();
+    let (method, target) = lines.next()?.split_once(' ')?;
+    let (method, target) = (method.to_owned(), target.split(' ').next()?.to_owned());
     let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
@@ -133,6 +135,7 @@ async fn read(stream: &mut TcpStream) -> Option<HttpRequest> {
     let url = Url::parse("http://provider").ok()?.join(&target).ok()?;
     let query = url.query_pairs().into_owned().collect();
     Some(HttpRequest {
+        method,
         path: url.path().to_owned(),
         url: target,
         headers,

@@ -150,8 +150,40 @@ fn an_oauth_client_needs_a_secret_unless_it_authenticates_without() {
 }
 
 #[test]
+fn a_client_that_signs_needs_a_key_and_no_secret() {
+    let signing =
+        |params: Value| oauth2(json!({"auth_header": "private_key_jwt", "params": params}));
+    for params in [
+        json!({"private_key": "********"}),
+        json!({"private_key": "********", "private_key_id": "k-1", "private_key_alg": "PS256"}),
+        json!({"private_key": "********", "private_key_id": null, "private_key_alg": null}),
+    ] {
+        assert_eq!(signing(params).validate(false), Ok(()));
+    }
+    for (params, field) in [
+        (json!({}), "params.private_key"),
+        (json!({"private_key": ""}), "params.private_key"),
+        (json!({"private_key": {"kty": "RSA"}}), "params.private_key"),
+        (
+            json!({"private_key": "********", "private_key_id": 7}),
+            "params.private_key_id",
+        ),
+        (
+            json!({"private_key": "********", "private_key_id": ""}),
+            "params.private_key_id",
+        ),
+        (
+            json!({"private_key": "********", "private_key_alg": "HS256"}),
+            "params.private_key_alg",
+        ),
+    ] {
+        assert_eq!(refused(&signing(params)).as_deref(), Some(field));
+    }
+}
+
+#[test]
 fn a_method_that_is_not_known_or_not_built_is_refused() {
-    for method in ["private_key_jwt", "tls_client_auth", "X-Api-Key"] {
+    for method in ["tls_client_auth", "X-Api-Key"] {
         assert_eq!(
             refused(&oauth2(json!({"auth_header": method}))).as_deref(),
             Some("auth_header")
@@ -360,6 +392,20 @@ fn named_params_have_their_forms() {
         "audience": ["anything", {"else": 1}], "revocation_endpoint": null,
     });
     assert_eq!(refused(&oauth2(json!({"params": good}))), None);
+}
+
+#[test]
+fn a_grace_is_a_whole_number_of_seconds_up_to_a_day() {
+    let with = |grace: Value| oauth2(json!({"params": {"refresh_reuse_grace_seconds": grace}}));
+    for good in [json!(null), json!(0), json!(30), json!(86_400)] {
+        assert_eq!(refused(&with(good)), None);
+    }
+    for bad in [json!(-1), json!(1.5), json!("30"), json!(86_401), json!([])] {
+        assert_eq!(
+            refused(&with(bad)).as_deref(),
+            Some("params.refresh_reuse_grace_seconds")
+        );
+    }
 }
 
 #[test]
