@@ -9,7 +9,7 @@ use crate::sealing::SealedRef;
 use crate::time::Timestamp;
 
 /// The version of the stored state.
-pub(super) const STATE_VERSION: u32 = 2;
+pub(super) const STATE_VERSION: u32 = 3;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,8 @@ pub struct PendingConsent {
     pub return_url: String,
     /// How the user connects.
     pub consent: ConsentKind,
+    /// The provider's epoch when it was asked for, if that was noted.
+    pub provider_epoch: Option<u64>,
     /// Set once the user came back: how long the exchange may take, milliseconds.
     pub returned: Option<u64>,
 }
@@ -156,6 +158,9 @@ pub struct Connection {
     pub auth_type: Option<AuthType>,
     /// The scopes granted.
     pub scopes: Vec<String>,
+    /// Rises whenever something that was granted is no longer, and with the end. What was opened under another epoch is
+    /// dead.
+    pub epoch: u64,
     /// The application's own notes.
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
     /// The consent that is pending.
@@ -196,7 +201,7 @@ impl Connection {
                 refreshable,
                 provider_epoch,
             } => {
-                self.scopes.clone_from(scopes);
+                self.on_granted(scopes);
                 self.on_connected(CredentialState {
                     sealed: credential.clone(),
                     expires_at: *expires_at,
@@ -244,7 +249,7 @@ impl Connection {
                 expires_at,
                 rotated,
             } => {
-                self.scopes.clone_from(scopes);
+                self.on_granted(scopes);
                 self.on_refreshed(*attempt, credential, *expires_at, *rotated);
             }
             ConnectionEvent::RefreshFailed {
@@ -300,6 +305,7 @@ impl Connection {
             metadata,
             state_digest,
             expires_at,
+            provider_epoch,
             ..
         } = event
         else {
@@ -318,12 +324,19 @@ impl Connection {
             scopes: scopes.clone(),
             return_url: return_url.clone(),
             consent: *consent,
+            provider_epoch: *provider_epoch,
             returned: None,
         });
         if matches!(self.status, Status::Absent | Status::Failed) {
             self.status = Status::Pending;
             self.reason = None;
         }
+    }
+
+    fn on_granted(&mut self, scopes: &[String]) {
+        let narrower = self.scopes.iter().any(|scope| !scopes.contains(scope));
+        self.epoch += u64::from(narrower);
+        scopes.clone_into(&mut self.scopes);
     }
 
     fn on_connected(&mut self, credential: CredentialState) {
@@ -414,6 +427,7 @@ impl Connection {
 
     fn end(&mut self, status: Status, reason: &str) {
         self.status = status;
+        self.epoch += 1;
         self.reason = Some(reason.to_owned());
         self.attention = None;
         self.credential = None;
