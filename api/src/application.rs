@@ -14,12 +14,13 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::keys::{StateKey, StateToken};
-use crate::random::RandomnessUnavailable;
+use crate::random::{RandomnessUnavailable, make_uuid};
 use crate::return_url::ReturnUrlPolicy;
-use crate::upstream::Upstream;
+use crate::upstream::{CallFailure, Fresh, Upstream};
 
 pub mod capture_credential;
 pub mod check_connection;
+mod check_credential;
 pub mod complete_consent;
 pub mod connect;
 pub mod denials;
@@ -30,6 +31,7 @@ pub mod manage_agents;
 pub mod manage_providers;
 mod patience;
 pub mod pending;
+pub mod provider_health;
 pub mod read_token;
 pub mod recent;
 mod record_credential;
@@ -70,6 +72,8 @@ pub struct Parts {
     pub pending: pending::Pending,
     /// Who waits for a connection to change.
     pub waiters: waiters::Waiters,
+    /// What was last seen of each provider.
+    pub provider_health: provider_health::ProvidersHealth,
     /// Becomes true when the server stops: nobody waits any more.
     pub stopping: watch::Receiver<bool>,
 }
@@ -135,6 +139,17 @@ impl Application {
     fn known_state(&self, state: &str) -> Option<(StateToken, ConnectionReference)> {
         let (reference, _) = self.state_key.verify(state)?;
         Some((self.state_key.token(state)?, reference))
+    }
+}
+
+impl Application {
+    /// What makes a call to a provider one of its kind.
+    fn fresh(&self) -> Result<Fresh, CallFailure> {
+        let id = make_uuid().map_err(|_| CallFailure::unsent("no_randomness"))?;
+        Ok(Fresh {
+            now: self.ledger.now(),
+            id,
+        })
     }
 }
 

@@ -132,6 +132,8 @@ pub struct Config {
     pub refresh_skew: Duration,
     /// How long a call to a provider may take in all.
     pub upstream_timeout: Duration,
+    /// How often each provider is checked; never when it is zero.
+    pub health_check_interval: Duration,
     /// Events of one stream between two snapshots.
     pub snapshot_every: u64,
     /// Appends that may wait.

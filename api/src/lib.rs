@@ -2,6 +2,7 @@
 //! two HTTP surfaces, and the server that runs them.
 
 pub mod application;
+pub mod apply;
 pub mod config;
 pub mod http;
 pub mod keys;

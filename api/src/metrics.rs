@@ -89,6 +89,26 @@ struct Counted {
     seconds: Family<Door, Histogram>,
     log_position: Gauge<u64, AtomicU64>,
     waiting: Gauge<u64, AtomicU64>,
+    providers: Family<Health, Gauge<u64, AtomicU64>>,
+}
+
+/// How providers are, as a label: their names are anybody's, so they are counted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Health {
+    health_status: &'static str,
+}
+
+/// Figures of the moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moment {
+    /// The newest position of the log.
+    pub log_position: u64,
+    /// Connections that polls wait on.
+    pub waiting: u64,
+    /// Providers that were there when they were last checked.
+    pub healthy: u64,
+    /// Providers that were not.
+    pub unhealthy: u64,
 }
 
 impl Debug for Metrics {
@@ -129,6 +149,12 @@ impl Default for Metrics {
             "Connections that polls wait on",
             waiting.clone(),
         );
+        let providers = Family::default();
+        registry.register(
+            "providers_checked",
+            "Providers, by what this process saw when it last checked them",
+            providers.clone(),
+        );
         registry.register(
             "build",
             "What runs",
@@ -140,6 +166,7 @@ impl Default for Metrics {
             seconds,
             log_position,
             waiting,
+            providers,
         }))
     }
 }
@@ -172,9 +199,14 @@ impl Metrics {
 
     /// Everything, in the `OpenMetrics` text format, with these figures of the moment.
     #[must_use]
-    pub fn exposed(&self, log_position: u64, waiting: u64) -> String {
-        self.0.log_position.set(log_position);
-        self.0.waiting.set(waiting);
+    pub fn exposed(&self, moment: Moment) -> String {
+        self.0.log_position.set(moment.log_position);
+        self.0.waiting.set(moment.waiting);
+        for (health_status, count) in [("healthy", moment.healthy), ("unhealthy", moment.unhealthy)]
+        {
+            let providers = self.0.providers.get_or_create(&Health { health_status });
+            providers.set(count);
+        }
         let mut text = String::new();
         // A string takes everything.
         let _written = text::encode(&mut text, &self.0.registry);
@@ -210,7 +242,12 @@ mod tests {
         let odd = Method::from_bytes(b"BREW").unwrap();
         let took = Duration::from_mins(1);
         metrics.answered(Surface::Broker, &odd, None, StatusCode::OK, took);
-        let text = metrics.exposed(7, 2);
+        let text = metrics.exposed(Moment {
+            log_position: 7,
+            waiting: 2,
+            healthy: 3,
+            unhealthy: 1,
+        });
         for line in [
             "nexus_http_requests_total{surface=\"gateway\",method=\"GET\",route=\"none\",status=\"200\"} 2",
             "nexus_http_requests_total{surface=\"gateway\",method=\"GET\",route=\"none\",status=\"404\"} 1",
@@ -220,6 +257,8 @@ mod tests {
             "nexus_http_request_duration_seconds_bucket{le=\"+Inf\",surface=\"broker\",route=\"none\"} 1",
             "nexus_log_position 7",
             "nexus_waiting_polls 2",
+            "nexus_providers_checked{health_status=\"healthy\"} 3",
+            "nexus_providers_checked{health_status=\"unhealthy\"} 1",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -16,6 +16,17 @@ pub struct FieldError {
     pub message: String,
 }
 
+impl FieldError {
+    /// What is wrong with a member of the credentials.
+    #[must_use]
+    pub fn of(member: &str, message: impl Into<String>) -> FieldError {
+        FieldError {
+            path: format!("/{}", escape(member)),
+            message: message.into(),
+        }
+    }
+}
+
 /// Why a schema cannot be used. The sentence quotes the schema, never a credential.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::application::denials::Denials;
 use crate::application::pending::Pending;
+use crate::application::provider_health::ProvidersHealth;
 use crate::application::recent::Recent;
 use crate::application::waiters::{Waiters, stopped};
 use crate::application::{Application, Keyring, Parts, Policy};
@@ -33,8 +34,8 @@ use crate::metrics::Metrics;
 use crate::random::make_bytes;
 use crate::upstream::{Upstream, UpstreamConfig};
 use crate::workers::{
-    Comparisons, Rebuilds, Verifications, rebuild_and_record, record_denials, record_last_denials,
-    reload_keys, revoke_at_providers, sweep, upgrade_metadata,
+    Comparisons, Rebuilds, Verifications, check_providers, rebuild_and_record, record_denials,
+    record_last_denials, reload_keys, revoke_at_providers, sweep, upgrade_metadata,
 };
 
 /// How long requests under way may take to end.
@@ -100,6 +101,11 @@ async fn run(
     let denials = tokio::spawn(record_denials(application.clone(), stopped.clone()));
     let sweeper = tokio::spawn(sweep(application.clone(), stopped.clone()));
     let revoker = tokio::spawn(revoke_at_providers(application.clone(), stopped.clone()));
+    let checker = tokio::spawn(check_providers(
+        application.clone(),
+        config.health_check_interval,
+        stopped.clone(),
+    ));
     let gateway = tokio::spawn(serve_surface(
         listeners.gateway,
         gateway(doors.clone(), &access),
@@ -123,7 +129,7 @@ async fn run(
     stopping.send_replace(true);
     let drained = async {
         tokio::join!(
-            gateway, broker, sweeper, upgrade, waker, reloader, revoker, pending, denials
+            gateway, broker, sweeper, upgrade, waker, reloader, revoker, pending, denials, checker
         )
     };
     if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
@@ -270,6 +276,7 @@ fn application(
         denials: Denials::default(),
         pending: Pending::new(config.pending_limits),
         waiters: Waiters::default(),
+        provider_health: ProvidersHealth::default(),
         stopping,
     }))
 }

@@ -1,4 +1,4 @@
-//! The client of OAuth 2.0 and `OpenID` Connect providers.
+//! The client of all providers: OAuth 2.0, `OpenID` Connect, and whoever takes a static credential.
 //!
 //! Every call has limits (time, size, no redirects), goes out on a connection of its own, and says of a failure
 //! whether its outcome is known: exchanging a code and redeeming a rotating refresh token must not happen twice.
@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use crate::config::UpstreamRules;
 
+mod ask;
+mod assertion;
 mod authorize;
 mod call;
 mod discovery;
 mod error;
 mod http;
 mod id_token;
+mod probe;
 mod profile;
 mod quirks;
 mod resolve;
@@ -20,6 +23,8 @@ mod revoke;
 mod token;
 mod wire;
 
+pub use ask::{AskError, Asked};
+pub use assertion::{ClientKey, ClientKeyError, Fresh};
 pub use authorize::Authorization;
 pub use call::{CallFailure, Outcome};
 pub use discovery::Discovered;
@@ -27,6 +32,7 @@ pub use error::UpstreamError;
 pub(crate) use http::Http;
 pub use http::{MAX_ANSWER_BYTES, SendError};
 pub use id_token::{IdTokenClaims, IdTokenError};
+pub use probe::{ProbeError, ProbeTarget};
 pub use profile::{ClientAuthMethod, ForeignIssuer, ResolvedProvider};
 pub use quirks::Quirks;
 pub use revoke::RevocableToken;

@@ -1,7 +1,8 @@
 //! What runs beside the requests: the sweep of lapsed consents, rebuilds of read models, and their
-//! comparison with the log.
+//! comparison with the log, the checks of providers.
 
 mod comparisons;
+mod health;
 mod keys;
 mod newest;
 mod verification;
@@ -23,6 +24,7 @@ use crate::application::Application;
 use newest::{Newest, Status};
 
 pub use comparisons::{CompareStatus, Comparisons};
+pub use health::check_providers;
 pub use keys::reload_keys;
 pub use newest::AlreadyRunning;
 pub use verification::{VerificationRunning, VerificationStatus, Verifications};

@@ -9,7 +9,7 @@ mod event;
 mod failure;
 mod state;
 
-pub use command::{ConnectionCommand, Outcome, RefreshFailure, Rotation};
+pub use command::{ConnectionCommand, Outcome, RefreshFailure, ReuseGrace, Rotation};
 pub use error::ConnectionError;
 pub use event::{ConnectionEvent, EVENT_TYPES};
 pub use failure::{AttentionReason, FailureReason, RefreshVerdict, classify};

@@ -15,6 +15,7 @@ pub mod access;
 pub mod agent;
 pub mod connection;
 pub mod credential;
+pub mod credential_check;
 pub mod decider;
 pub mod metadata;
 pub mod provider;

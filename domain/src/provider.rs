@@ -16,7 +16,9 @@ pub use error::{InvalidProfile, ProviderError};
 pub use event::{EVENT_TYPES, ProviderEvent};
 pub use profile::{AuthType, NAMED_PARAMS, ProviderProfile};
 pub(crate) use secrets::is_secret;
-pub use secrets::{MASK, ProviderSecrets, SECRET_PARAMS, carry_over, merge_secrets, split_secrets};
+pub use secrets::{
+    MASK, PRIVATE_KEY, ProviderSecrets, SECRET_PARAMS, carry_over, merge_secrets, split_secrets,
+};
 pub use state::{Provider, Status};
 
 pub use crate::reference::ProviderId;

@@ -7,6 +7,13 @@ use serde_json::{Map, Value, json};
 
 use crate::provider::{AuthType, NAMED_PARAMS, ProviderProfile, is_secret};
 
+mod check;
+mod scheme;
+
+pub(crate) use check::check;
+pub(crate) use scheme::is_token;
+pub use scheme::{Encoding, HmacAlgo, InvalidSetting, Scheme};
+
 /// How an agent puts a credential into a request, as it is served beside the credential.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Strategy {
@@ -52,10 +59,12 @@ pub fn strategy_of(profile: &ProviderProfile) -> Strategy {
     if kind == AuthType::Header {
         complete_header(&mut config, profile);
     }
-    for (name, value) in defaults(kind) {
-        config
-            .entry((*name).to_owned())
-            .or_insert_with(|| (*value).to_owned());
+    for (name, default) in settings_of(kind) {
+        if let Some(default) = default {
+            config
+                .entry((*name).to_owned())
+                .or_insert_with(|| (*default).to_owned());
+        }
     }
     Strategy {
         kind: kind.as_str().to_owned(),
@@ -122,22 +131,29 @@ fn complete_header(config: &mut BTreeMap<String, String>, profile: &ProviderProf
     config.insert("header_name".to_owned(), header_name);
 }
 
-/// The settings of a way that are known when nothing is said.
-const fn defaults(kind: AuthType) -> &'static [(&'static str, &'static str)] {
+/// The settings of a way, each with what it is when nothing is said.
+const fn settings_of(kind: AuthType) -> &'static [(&'static str, Option<&'static str>)] {
     match kind {
-        AuthType::ApiKey | AuthType::Header => &[("credential_field", "api_key")],
-        AuthType::QueryParam => &[("param_name", "api_key"), ("credential_field", "api_key")],
+        AuthType::ApiKey | AuthType::Header => &[
+            ("header_name", Some("Authorization")),
+            ("credential_field", Some("api_key")),
+            ("value_prefix", None),
+        ],
+        AuthType::QueryParam => &[
+            ("param_name", Some("api_key")),
+            ("credential_field", Some("api_key")),
+        ],
         AuthType::BasicAuth => &[
-            ("username_field", "username"),
-            ("password_field", "password"),
+            ("username_field", Some("username")),
+            ("password_field", Some("password")),
         ],
         AuthType::HmacPayload => &[
-            ("header_name", "X-Signature"),
-            ("secret_field", "secret"),
-            ("algo", "sha256"),
-            ("encoding", "hex"),
+            ("header_name", Some("X-Signature")),
+            ("secret_field", Some("secret")),
+            ("algo", Some("sha256")),
+            ("encoding", Some("hex")),
         ],
-        AuthType::AwsSigv4 => &[("region", "us-east-1")],
+        AuthType::AwsSigv4 => &[("service", None), ("region", Some("us-east-1"))],
         AuthType::Oauth2 | AuthType::Saml | AuthType::Path => &[],
     }
 }
@@ -241,27 +257,26 @@ fn fields_of(profile: &ProviderProfile) -> Vec<Field> {
             Field::secret("session_token").optional(),
         ],
         "path" if !placeholders(profile).is_empty() => placeholders(profile)
-            .into_iter()
-            .map(Field::secret)
+            .iter()
+            .map(|name| Field::secret(name))
             .collect(),
         _ => vec![Field::secret(&named("credential_field", "api_key"))],
     }
 }
 
 /// The names of the `{placeholder}`s in the provider's endpoint templates.
-fn placeholders(profile: &ProviderProfile) -> BTreeSet<&str> {
-    let endpoints = [&profile.api_base_url, &profile.user_info_endpoint]
-        .into_iter()
-        .filter_map(Option::as_deref);
-    let settings = profile
-        .params
-        .iter()
-        .filter(|(name, _)| !NAMED_PARAMS.contains(&name.as_str()));
-    let templates = endpoints.chain(settings.filter_map(|(_, value)| value.as_str()));
-    let openings = templates.flat_map(|template| template.split('{').skip(1));
+fn placeholders(profile: &ProviderProfile) -> BTreeSet<String> {
+    let endpoints = [&profile.api_base_url, &profile.user_info_endpoint];
+    let endpoints = endpoints.into_iter().flatten().cloned();
+    let templates = endpoints.chain(strategy_of(profile).config.into_values());
+    templates.flat_map(|template| names_in(&template)).collect()
+}
+
+fn names_in(template: &str) -> Vec<String> {
+    let openings = template.split('{').skip(1);
     openings
         .filter_map(|opening| opening.split_once('}'))
-        .map(|(name, _)| name)
+        .map(|(name, _)| name.to_owned())
         .filter(|name| !name.is_empty())
         .collect()
 }

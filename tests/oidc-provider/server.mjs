@@ -54,10 +54,25 @@ function client(client_id, token_endpoint_auth_method) {
   };
 }
 
+// A client that proves itself with a signature. What is its own alone stays out of what the provider is told.
+const clientKeys = new Map();
+
+function signingClient(client_id, alg, { publicKey, privateKey }) {
+  clientKeys.set(client_id, privateKey.export({ type: 'pkcs8', format: 'pem' }));
+  const { client_secret: _none, ...rest } = client(client_id, 'private_key_jwt');
+  return {
+    ...rest,
+    token_endpoint_auth_signing_alg: alg,
+    jwks: { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: `${client_id}-key`, use: 'sig', alg }] },
+  };
+}
+
 const clients = [
   client('nexus-demo', 'client_secret_post'),
   client('nexus-basic', 'client_secret_basic'),
   client('nexus-public', 'none'),
+  signingClient('nexus-ps256', 'PS256', generateKeyPairSync('rsa', { modulusLength: 2048 })),
+  signingClient('nexus-es256', 'ES256', generateKeyPairSync('ec', { namedCurve: 'P-256' })),
 ];
 
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
@@ -128,7 +143,7 @@ server.listen(Number(options.port), '127.0.0.1', () => {
     event: 'ready',
     issuer,
     clients: clients.map(({ client_id, client_secret, token_endpoint_auth_method }) => ({
-      client_id, client_secret, token_endpoint_auth_method,
+      client_id, client_secret, token_endpoint_auth_method, private_key: clientKeys.get(client_id),
     })),
   });
 });

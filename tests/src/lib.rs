@@ -34,6 +34,7 @@ mod operator;
 mod proxy;
 mod real;
 mod scripted;
+mod secrets;
 mod verified;
 mod wait;
 
@@ -49,7 +50,10 @@ pub use guide::{Shown, Step, differences, steps};
 pub use nexus::{Nexus, Outcome, TestNexus, root};
 pub use proxy::LossyProxy;
 pub use real::RealProvider;
-pub use scripted::{Gate, IdTokenFault, Reply, ScriptedBackend, ScriptedProvider, TokenCall, Wire};
+pub use scripted::{
+    AccountCall, Gate, IdTokenFault, Reply, ScriptedBackend, ScriptedProvider, TokenCall, Wire,
+};
+pub use secrets::{is_not_in, stored};
 pub use wait::until;
 
 /// Runs each named `async fn(Database)` as two tests, one on each database.

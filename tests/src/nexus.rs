@@ -78,6 +78,8 @@ impl Nexus {
             ("PORT".to_owned(), "0".to_owned()),
             ("BROKER_PORT".to_owned(), "0".to_owned()),
             ("RUST_LOG".to_owned(), "debug".to_owned()),
+            // Tests count what providers are asked.
+            ("HEALTH_CHECK_INTERVAL".to_owned(), "0".to_owned()),
         ]);
         if let Some(url) = database.url() {
             settings.insert("DATABASE_URL".to_owned(), url.to_owned());
@@ -167,6 +169,11 @@ impl TestNexus {
     /// The Gateway, without a key.
     pub fn gateway(&self) -> Client {
         Client::new(self.gateway.clone(), Contract::gateway()).with_record(&self.record)
+    }
+
+    /// Where providers send browsers back to.
+    pub fn callback(&self) -> Url {
+        self.gateway.join("/auth/callback").expect("a path")
     }
 
     /// The Gateway, with the admin key.

@@ -67,6 +67,25 @@ impl RealProvider {
         })
     }
 
+    /// The private key, PEM, of a client that proves itself with a signature.
+    pub fn private_key(&self, client: &str) -> String {
+        let lines = self.lines.lock().unwrap();
+        let clients = lines[0]["clients"].as_array().expect("clients");
+        let found = clients.iter().find(|known| known["client_id"] == client);
+        let key = &found.expect("a client")["private_key"];
+        key.as_str().expect("a key").to_owned()
+    }
+
+    /// A profile to register it with, of a client that proves itself with a signature.
+    pub fn signing_profile(&self, name: &str, client: &str, algorithm: &str) -> Value {
+        let mut profile = self.profile(name, client, "private_key_jwt");
+        profile["client_secret"] = Value::Null;
+        profile["params"]["private_key"] = json!(self.private_key(client));
+        profile["params"]["private_key_id"] = json!(format!("{client}-key"));
+        profile["params"]["private_key_alg"] = json!(algorithm);
+        profile
+    }
+
     /// Signs somebody in and consents; returns the callback that the provider sends the browser to.
     pub async fn consent(&self, auth_url: &Url, login: &str) -> Url {
         let issuer: Url = self.issuer.parse().expect("a URL");

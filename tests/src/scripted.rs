@@ -2,6 +2,7 @@
 //!
 //! It speaks HTTP itself, so that it can also break off: every connection serves one request.
 
+mod account;
 mod backend;
 mod reply;
 mod server;
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use url::Url;
 
+pub use account::AccountCall;
 pub use backend::ScriptedBackend;
 pub use reply::{Gate, Reply, Wire};
 pub use signing::IdTokenFault;
@@ -45,6 +47,10 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     script: VecDeque<Reply>,
+    takes_tokens_again: bool,
+    /// What the token endpoint says to those who look at it without asking for tokens.
+    looked_at: Option<u16>,
+    looks: usize,
     otherwise: Reply,
     denial: Option<String>,
     discovery: Option<(u16, String)>,
@@ -55,6 +61,8 @@ struct State {
     urls: Vec<String>,
     revocation_script: VecDeque<(u16, String)>,
     revocations: Vec<RevocationCall>,
+    account_script: VecDeque<Reply>,
+    accounts: Vec<AccountCall>,
 }
 
 /// A call of the revocation endpoint.
@@ -124,6 +132,21 @@ impl ScriptedProvider {
         self.state().otherwise = reply;
     }
 
+    /// Takes refresh tokens again from now on that it has replaced.
+    pub fn take_tokens_again(&self) {
+        self.state().takes_tokens_again = true;
+    }
+
+    /// With what status the token endpoint answers a GET from now on; with 405 until then.
+    pub fn answer_looks(&self, status: u16) {
+        self.state().looked_at = Some(status);
+    }
+
+    /// How often the token endpoint was looked at without being asked for tokens.
+    pub fn looks(&self) -> usize {
+        self.state().looks
+    }
+
     /// Denies the next authorization with this OAuth error code.
     pub fn deny_next(&self, error: &str) {
         self.state().denial = Some(error.to_owned());
@@ -160,6 +183,22 @@ impl ScriptedProvider {
     /// Every call of the revocation endpoint so far, in order.
     pub fn revocations(&self) -> Vec<RevocationCall> {
         self.state().revocations.clone()
+    }
+
+    /// Where it says whose a credential is.
+    pub fn account_url(&self) -> String {
+        format!("{}/account", self.issuer())
+    }
+
+    /// How to answer the next request at or below [`ScriptedProvider::account_url`] that has no answer yet; otherwise
+    /// the credential is good.
+    pub fn next_account(&self, reply: Reply) {
+        self.state().account_script.push_back(reply);
+    }
+
+    /// Every request at or below [`ScriptedProvider::account_url`] so far, in order.
+    pub fn accounts(&self) -> Vec<AccountCall> {
+        self.state().accounts.clone()
     }
 
     /// Every code and token it gave out, none of which may be found anywhere.
@@ -213,6 +252,7 @@ impl Shared {
             "/jwks" => HttpReply::json(200, &json!({"keys": [self.key.public_jwk()]})),
             "/authorize" => self.authorize(request),
             "/revoke" => self.revoke(request),
+            "/token" => self.look(),
             _ => HttpReply::json(404, &json!({"error": "not_found"})),
         }
     }
@@ -236,6 +276,15 @@ impl Shared {
                 "id_token_signing_alg_values_supported": ["ES256", "RS256"],
                 "code_challenge_methods_supported": ["S256"],
             }),
+        )
+    }
+
+    fn look(&self) -> HttpReply {
+        let mut state = self.state.lock().unwrap();
+        state.looks += 1;
+        HttpReply::json(
+            state.looked_at.unwrap_or(405),
+            &json!({"error": "As scripted."}),
         )
     }
 

@@ -137,6 +137,14 @@ async fn a_client_that_calls_too_often_is_told_to_wait(database: Database) {
     from(&gateway, "192.0.2.1", callback)
         .await
         .refused(429, "rate_limited");
+    for path in ["/auth/capture-credential", "/v1/capture-credential"] {
+        for status in [400, 400, 429] {
+            let capture = gateway.request("POST", path);
+            let capture = capture.json(&json!({"state": "x", "credentials": {}}));
+            let capture = capture.header("x-forwarded-for", "192.0.2.1");
+            capture.send().await.expect(status);
+        }
+    }
     let asked = json!({"workspace_id": "a", "provider_name": "nobody", "return_url": "http://127.0.0.1:9/"});
     for status in [404, 429] {
         let request = gateway

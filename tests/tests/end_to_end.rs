@@ -4,24 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use nexus_tests::{Connected, Database, RealProvider, TestNexus, on_both_databases, until};
+use nexus_tests::{Connected, Database, Nexus, RealProvider, TestNexus, on_both_databases, until};
 use serde_json::{Value, json};
 
 on_both_databases! {
     an_account_is_connected_polled_fetched_and_refreshed,
     every_way_a_client_can_authenticate_works,
+    a_client_that_signs_connects_refreshes_and_revokes_and_shows_its_key_to_nobody,
     a_refresh_token_that_came_back_costs_the_grant_and_the_user_is_asked,
     after_a_kill_under_load_every_acknowledged_thing_is_there,
 }
 
 async fn started(database: Database) -> (TestNexus, RealProvider) {
     let nexus = TestNexus::start(database).await;
-    let callback = nexus
-        .gateway()
-        .base()
-        .join("/auth/callback")
-        .expect("a path");
-    let provider = RealProvider::start(&callback, 3600).await;
+    let provider = RealProvider::start(&nexus.callback(), 3600).await;
     nexus
         .register(provider.profile("openid", "nexus-demo", "client_secret_post"))
         .await;
@@ -109,6 +105,48 @@ async fn every_way_a_client_can_authenticate_works(database: Database) {
             access_token(&nexus.refresh(&connected.id).await.expect(200)),
             before
         );
+    }
+}
+
+async fn a_client_that_signs_connects_refreshes_and_revokes_and_shows_its_key_to_nobody(
+    database: Database,
+) {
+    let mut nexus = Nexus::new(database).set("RUST_LOG", "trace").start().await;
+    nexus.record_answers();
+    let provider = RealProvider::start(&nexus.callback(), 3600).await;
+    let clients = [("nexus-ps256", "PS256"), ("nexus-es256", "ES256")];
+    for (client, algorithm) in clients {
+        let profile = provider.signing_profile(client, client, algorithm);
+        let id = nexus.register(profile).await;
+        let path = format!("/v1/providers/{id}");
+        let shown = nexus.admin().get(&path).await.expect(200);
+        assert_eq!(shown["params"]["private_key"], "********");
+        assert_eq!(shown["has_client_secret"], false);
+        let connected = connect(&nexus, &provider, client, "grace").await;
+        let before = access_token(&nexus.token(&connected.id).await.expect(200));
+        for _ in 0..2 {
+            let refreshed = nexus.refresh(&connected.id).await.expect(200);
+            assert_ne!(access_token(&refreshed), before);
+        }
+        let path = format!("/v1/connections/{}", connected.id);
+        let ended = nexus.gateway().delete(&path).await.expect(200);
+        assert_eq!(ended["provider_revoked"], true, "{ended}");
+    }
+    let trail = serde_json::to_string(&nexus.audit().await).expect("JSON");
+    nexus.terminate().await;
+    let answers = format!("{:?}", nexus.answers());
+    for (client, _) in clients {
+        let pem = provider.private_key(client);
+        let inside = pem.lines().filter(|line| !line.starts_with("-----"));
+        for line in inside.filter(|line| line.len() > 20) {
+            for (place, text) in [
+                ("the trail", &trail),
+                ("an answer", &answers),
+                ("the log", &nexus.log()),
+            ] {
+                assert!(!text.contains(line), "the private key is in {place}");
+            }
+        }
     }
 }
 

@@ -15,11 +15,18 @@ on_both_databases! {
     patch_changes_the_given_fields_and_null_clears_one,
     put_replaces_everything_but_the_secret,
     the_host_that_gets_the_tokens_changes_only_together_with_the_secret,
+    a_client_that_signs_moves_only_together_with_its_key,
     secrets_among_the_parameters_come_back_masked_and_survive_an_update,
     the_list_is_grouped_by_kind_and_name,
     the_broker_lists_and_finds_by_name,
     a_change_that_changes_nothing_is_no_event,
 }
+
+/// The example key of RFC 8410 §10.3.
+const ED25519: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC
+-----END PRIVATE KEY-----
+";
 
 fn google() -> Value {
     json!({
@@ -166,7 +173,6 @@ async fn a_profile_that_breaks_a_rule_is_refused_by_its_field(database: Database
             json!("https://user:pass@accounts.example.test/token"),
         ),
         ("auth_url", json!("https://accounts.example.test/auth#here")),
-        ("auth_header", json!("private_key_jwt")),
         ("auth_header", json!("carrier_pigeon")),
         ("auth_type", json!("saml")),
     ];
@@ -179,6 +185,42 @@ async fn a_profile_that_breaks_a_rule_is_refused_by_its_field(database: Database
             .await
             .refused(400, "invalid_provider");
         assert_eq!(refused["field"], field, "{refused}");
+    }
+    for (params, field) in [
+        (json!({}), "params.private_key"),
+        (json!({"private_key": "********"}), "params.private_key"),
+        (
+            json!({"private_key": "canary-private-key"}),
+            "params.private_key",
+        ),
+        (json!({"private_key": {"kty": "EC"}}), "params.private_key"),
+        (
+            json!({"private_key": ED25519, "private_key_alg": "HS256"}),
+            "params.private_key_alg",
+        ),
+        (
+            json!({"private_key": ED25519, "private_key_alg": "RS256"}),
+            "params.private_key_alg",
+        ),
+        (
+            json!({"private_key": ED25519, "private_key_id": 7}),
+            "params.private_key_id",
+        ),
+    ] {
+        let mut profile = google();
+        profile["auth_header"] = json!("private_key_jwt");
+        profile["params"] = params;
+        let answer = nexus.admin().post("/v1/providers", profile).await;
+        let refused = answer.refused(400, "invalid_provider");
+        assert_eq!(refused["field"], field, "{refused}");
+        assert!(!answer.text.contains("canary"));
+    }
+    for grace in [json!(-1), json!(1.5), json!("30"), json!(86_401)] {
+        let mut profile = google();
+        profile["params"] = json!({"refresh_reuse_grace_seconds": grace});
+        let answer = nexus.admin().post("/v1/providers", profile).await;
+        let refused = answer.refused(400, "invalid_provider");
+        assert_eq!(refused["field"], "params.refresh_reuse_grace_seconds");
     }
     for name in ["", "   ", "a/b", "tab\tbed", &"x".repeat(65)] {
         let mut profile = google();
@@ -360,6 +402,47 @@ async fn the_host_that_gets_the_tokens_changes_only_together_with_the_secret(dat
     let together = json!({"token_url": "https://elsewhere.example.test/token", "client_secret": "canary-secret-2"});
     let moved = nexus.admin().patch(&path, together).await.expect(200);
     assert_eq!(moved["token_url"], "https://elsewhere.example.test/token");
+}
+
+async fn a_client_that_signs_moves_only_together_with_its_key(database: Database) {
+    let nexus = TestNexus::start(database).await;
+    let mut profile = google();
+    profile["auth_header"] = json!("private_key_jwt");
+    profile["params"] = json!({"private_key": ED25519, "private_key_id": "k-1"});
+    // A secret that it had as well would be sent to the new host by the next change of `auth_header`.
+    let path = format!("/v1/providers/{}", nexus.register(profile).await);
+    let elsewhere = |more: Value| {
+        let mut change = json!({"token_url": "https://elsewhere.example.test/token"});
+        let change_fields = change.as_object_mut().expect("an object");
+        change_fields.extend(more.as_object().expect("an object").clone());
+        change
+    };
+    let key = json!({"private_key": ED25519});
+    for partly in [
+        json!({}),
+        json!({"client_secret": "canary-secret-2"}),
+        json!({"params": {"private_key": "********"}, "client_secret": "canary-secret-2"}),
+        json!({"params": key}),
+        json!({"params": {}, "client_secret": "canary-secret-2", "auth_header": "none"}),
+    ] {
+        let refused = nexus.admin().patch(&path, elsewhere(partly)).await;
+        let refused = refused.refused(400, "invalid_provider");
+        assert_eq!(refused["field"], "token_url", "{refused}");
+    }
+    let both = json!({"params": key, "client_secret": "canary-secret-2"});
+    nexus
+        .admin()
+        .patch(&path, elsewhere(both))
+        .await
+        .expect(200);
+    let without = json!({"client_secret": null});
+    nexus.admin().patch(&path, without).await.expect(200);
+    let mut back = json!({"token_url": "https://third.example.test/token"});
+    let refused = nexus.admin().patch(&path, back.clone()).await;
+    refused.refused(400, "invalid_provider");
+    // The same key again is enough.
+    back["params"] = key;
+    nexus.admin().patch(&path, back).await.expect(200);
 }
 
 async fn secrets_among_the_parameters_come_back_masked_and_survive_an_update(database: Database) {

@@ -20,6 +20,7 @@ on_both_databases! {
     unknown_outcomes_are_tried_again_without_limit_where_nothing_rotates,
     where_tokens_rotate_an_unknown_outcome_is_tried_once_more,
     a_repeat_that_succeeds_ends_the_doubt,
+    where_a_token_is_taken_again_for_a_while_lost_answers_cost_nothing,
     a_failure_before_a_byte_was_sent_is_known,
     the_claim_of_a_killed_server_is_taken_over_after_its_deadline,
     a_token_that_died_with_its_server_needs_the_user,
@@ -429,6 +430,39 @@ async fn where_tokens_rotate_an_unknown_outcome_is_tried_once_more(database: Dat
         })
         .collect();
     assert_eq!(started, [false, false, true]);
+}
+
+async fn where_a_token_is_taken_again_for_a_while_lost_answers_cost_nothing(database: Database) {
+    let (nexus, provider) = (
+        TestNexus::start(database).await,
+        ScriptedProvider::start().await,
+    );
+    provider.take_tokens_again();
+    let mut profile = provider.profile("google");
+    profile["params"] = json!({"refresh_reuse_grace_seconds": 86_400});
+    nexus.register(profile).await;
+    let connected = nexus.connect(&provider, "google").await;
+    nexus.refresh(&connected.id).await.expect(200);
+    for wire in [Wire::ClosedBefore, Wire::ClosedMidway, Wire::Reset] {
+        provider.next(Reply::tokens().on_wire(wire));
+        nexus
+            .refresh(&connected.id)
+            .await
+            .refused(502, "provider_error");
+        assert_eq!(nexus.status(&connected.id).await["status"], "active");
+    }
+    nexus.refresh(&connected.id).await.expect(200);
+    let presented: Vec<String> = provider
+        .refreshes()
+        .iter()
+        .map(|call| call.form("refresh_token").expect("a token").to_owned())
+        .collect();
+    assert_eq!(presented.len(), 5);
+    assert!(presented[1..].iter().all(|token| *token == presented[1]));
+    // After what was answered the newest token is presented, as always.
+    nexus.refresh(&connected.id).await.expect(200);
+    let newest = provider.refreshes().pop().expect("a call");
+    assert_ne!(newest.form("refresh_token"), Some(presented[1].as_str()));
 }
 
 async fn a_repeat_that_succeeds_ends_the_doubt(database: Database) {

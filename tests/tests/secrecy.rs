@@ -3,7 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use nexus_tests::{
-    Answer, Database, Nexus, Reply, ScriptedProvider, TestNexus, Wire, on_both_databases,
+    Answer, Database, Nexus, Reply, ScriptedProvider, TestNexus, Wire, is_not_in,
+    on_both_databases, stored,
 };
 use serde_json::{Value, json};
 
@@ -94,27 +95,6 @@ async fn no_secret_is_found_where_it_must_not_be(database: Database) {
         places[3].1.contains("refresh_started"),
         "the search sees what is stored in clear"
     );
-}
-
-/// Neither as it is, nor as bytes in hexadecimal, nor in base64 wherever it begins.
-fn is_not_in(place: &str, text: &str, secret: &str) {
-    assert!(secret.len() >= 12, "{secret} would be found by chance");
-    assert!(!text.contains(secret), "{secret} is in {place}");
-    assert!(
-        !text.contains(&hex(secret)),
-        "{secret} is in {place}, as bytes"
-    );
-    for shift in 0..3 {
-        // The characters at the ends depend on what stands beside the secret.
-        let encoded = STANDARD.encode(format!("{}{secret}", "x".repeat(shift)));
-        let core = &encoded[4..encoded.len() - 4];
-        assert!(!text.contains(core), "{secret} is in {place}, in base64");
-    }
-}
-
-fn hex(text: &str) -> String {
-    text.bytes()
-        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 /// Sorts what the provider, the server's files and its callers know.
@@ -399,20 +379,4 @@ async fn refusals(nexus: &TestNexus) {
         .get("/v1/capture-schema?state=canary-state-of-nobody")
         .await
         .refused(400, "invalid_state");
-}
-
-/// All that is stored, as text.
-async fn stored(nexus: &TestNexus, database: Database) -> String {
-    let keys_apart = std::fs::read_dir(nexus.data_dir())
-        .expect("the data directory")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_none_or(|end| end != "key"));
-    let files: Vec<u8> = keys_apart
-        .flat_map(|path| std::fs::read(path).expect("a file"))
-        .collect();
-    let text = String::from_utf8_lossy(&files).into_owned();
-    match database {
-        Database::Sqlite => text,
-        Database::Postgres => text + &nexus.database().dump().await,
-    }
 }

@@ -12,6 +12,7 @@ use nexus_projections::ConnectionRow;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::check_credential::CheckError;
 use super::complete_consent::{CallbackError, unrecorded};
 use super::patience::Patience;
 use super::{Application, Fault};
@@ -51,6 +52,20 @@ pub enum CaptureError {
     /// The fields do not fit the schema.
     #[error("the credentials do not fit the provider's schema")]
     InvalidCredentials(Vec<FieldError>),
+    /// The provider was asked and refused them.
+    #[error("the provider did not accept the credentials")]
+    Rejected,
+}
+
+impl From<CheckError> for CaptureError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Rejected => Self::Rejected,
+            CheckError::Unusable { field, message } => {
+                Self::InvalidCredentials(vec![FieldError::of(&field, message)])
+            }
+        }
+    }
 }
 
 impl From<Fault> for CaptureError {
@@ -69,7 +84,8 @@ impl Application {
         self.schema_of(&row).await
     }
 
-    /// Takes a static credential, once.
+    /// Takes a static credential, once, having tried it at its provider. What is refused is recorded nowhere, and the
+    /// state stays good.
     ///
     /// # Errors
     /// [`CaptureError`]
@@ -86,14 +102,16 @@ impl Application {
         let Value::Object(fields) = fields else {
             return Err(CaptureError::InvalidCredentials(Vec::new()));
         };
-        let return_url = row
-            .state
-            .pending
-            .as_ref()
-            .and_then(|pending| Url::parse(&pending.return_url).ok())
-            .ok_or(CallbackError::InvalidState)?;
+        let return_url = return_url(&row)?;
         let connection_id = self.connection_id(&row).await?;
-        self.record_captured(&row, &state, fields, metadata).await?;
+        let credential = Credential::Static(StaticCredential {
+            fields: SecretMap::new(fields),
+        });
+        let provider = self.provider_of(&row).await?;
+        self.check_credential(&provider.state.profile, &credential)
+            .await?;
+        self.record_captured(&row, &state, &credential, metadata)
+            .await?;
         let redirect_url = with_params(
             &return_url,
             &[("status", "success"), ("connection_id", &connection_id)],
@@ -108,17 +126,14 @@ impl Application {
         &self,
         row: &ConnectionRow,
         state: &StateToken,
-        fields: Map<String, Value>,
+        credential: &Credential,
         metadata: Metadata,
     ) -> Result<(), CaptureError> {
         let provider = self.provider_of(row).await?;
-        let credential = Credential::Static(StaticCredential {
-            fields: SecretMap::new(fields),
-        });
         // The user is waiting and can send the form again.
         let patience = Patience::none();
         let recorded =
-            self.record_credential(row, &credential, &metadata, &patience, |credential| {
+            self.record_credential(row, credential, &metadata, &patience, |credential| {
                 ConnectionCommand::CaptureCredential {
                     state_digest: StateKey::digest(state.as_str()),
                     now: self.ledger.now(),
@@ -168,4 +183,11 @@ impl Application {
             schema: default_credential_schema(&provider.state.profile),
         })
     }
+}
+
+fn return_url(row: &ConnectionRow) -> Result<Url, CallbackError> {
+    let pending = row.state.pending.as_ref();
+    pending
+        .and_then(|pending| Url::parse(&pending.return_url).ok())
+        .ok_or(CallbackError::InvalidState)
 }

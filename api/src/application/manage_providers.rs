@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use nexus_domain::metadata::Metadata;
 use nexus_domain::provider::{
-    InvalidProfile, Provider, ProviderCommand, ProviderError, ProviderId, ProviderProfile,
-    ProviderSecrets, SecretChange, carry_over, split_secrets,
+    AuthType, InvalidProfile, PRIVATE_KEY, Provider, ProviderCommand, ProviderError, ProviderId,
+    ProviderProfile, ProviderSecrets, SecretChange, carry_over, split_secrets,
 };
 use nexus_domain::sealing::{Purpose, SealedBlob};
 use nexus_domain::secret::{Secret, SecretMap};
@@ -18,6 +18,7 @@ use super::keyring::{OpenError, seal_secret};
 use super::{Application, Fault};
 use crate::random::make_uuid;
 use crate::schema::CredentialSchema;
+use crate::upstream::ClientKey;
 
 /// How often a change starts again because the provider moved under it.
 const ATTEMPTS: usize = 8;
@@ -25,7 +26,7 @@ const ATTEMPTS: usize = 8;
 const NAMES: &str = "provider";
 
 /// Whoever may edit a provider must not be able to collect its secret at a host of their own.
-const HOST_CHANGED: &str = "its host changes, so the client_secret must be given again";
+const HOST_CHANGED: &str = "its host changes, so the client's secrets must be given again";
 
 /// How a caller names a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +88,27 @@ struct Sent {
     profile: ProviderProfile,
     client_secret: SentSecret,
     param_secrets: SecretMap,
+}
+
+impl Sent {
+    fn gives_secret(&self) -> bool {
+        matches!(self.client_secret, SentSecret::Given(_))
+    }
+
+    fn gives_key(&self) -> bool {
+        self.param_secrets.expose().contains_key(PRIVATE_KEY)
+    }
+
+    /// Whether something is in it that the client proves itself with.
+    fn proves(&self) -> bool {
+        self.gives_secret() || self.gives_key()
+    }
+
+    /// Whether everything is in it that the client has proved itself with so far.
+    fn repeats(&self, stored: &ProviderSecrets) -> bool {
+        (self.gives_secret() || stored.client_secret.is_none())
+            && (self.gives_key() || !stored.params.expose().contains_key(PRIVATE_KEY))
+    }
 }
 
 /// What was said of the client secret.
@@ -204,10 +226,9 @@ impl Application {
             ];
         }
         // A secret that is sent again is set again: a change of host asks for exactly that.
-        let resent = matches!(sent.client_secret, SentSecret::Given(_));
+        let resent = sent.proves();
         sent.profile.has_client_secret = secrets.client_secret.is_some();
-        if !resent
-            && stored.client_secret.is_some()
+        if !sent.repeats(&stored)
             && let Some(field) = row.state.profile.changed_host(&sent.profile)
         {
             return Err(invalid(field, HOST_CHANGED));
@@ -320,6 +341,10 @@ impl Application {
         profile
             .validate(secrets.client_secret.is_some())
             .map_err(ManageError::Invalid)?;
+        if signs(profile) {
+            ClientKey::of(profile, secrets)
+                .map_err(|error| invalid(error.field(), &error.to_string()))?;
+        }
         for (field, url) in profile.urls() {
             let parsed =
                 url::Url::parse(url).map_err(|_| invalid(field, "it must be an absolute URL"))?;
@@ -391,6 +416,12 @@ impl Application {
             Err(ExecuteError::Decision(error)) => Err(of_decision(error)),
         }
     }
+}
+
+/// Whether its client proves itself with a signature.
+fn signs(profile: &ProviderProfile) -> bool {
+    profile.auth_type == AuthType::Oauth2
+        && profile.auth_header.as_deref() == Some("private_key_jwt")
 }
 
 /// The registered provider of a key.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nexus_domain::connection::{
     Connection, ConnectionCommand, ConnectionError, ConnectionEvent, Outcome, RefreshFailure,
-    Status,
+    ReuseGrace, Status,
 };
 use nexus_domain::credential::{Credential, OAuth2Credential};
 use nexus_domain::metadata::Metadata;
@@ -24,7 +24,7 @@ use super::patience::Patience;
 use super::record_credential::RecordError;
 use super::token::TokenPayload;
 use super::{Application, Fault, is_of_subject};
-use crate::upstream::{CallFailure, TokenAnswer};
+use crate::upstream::{CallFailure, ResolvedProvider, TokenAnswer};
 
 /// How often a claim starts again because the connection moved under it.
 const ATTEMPTS: usize = 8;
@@ -218,6 +218,14 @@ impl Application {
             deadline_ms: self.policy.claim_deadline_ms(),
             takeover: takeover.map(|(attempt, _)| attempt),
             rotation: provider.state.profile.rotation(),
+            reuse_grace: provider
+                .state
+                .profile
+                .reuse_grace()
+                .map(|lasts| ReuseGrace {
+                    now: self.ledger.now(),
+                    lasts,
+                }),
             provider_epoch: provider.state.epoch,
         };
         let context = Context {
@@ -286,12 +294,12 @@ impl Application {
         if remaining.is_zero() {
             return Err(CallFailure::unsent("claim_too_slow"));
         }
+        let fresh = self.fresh()?;
         fault::point("refresh.before_send");
-        let answer = tokio::time::timeout(
-            remaining,
-            self.upstream.redeem_refresh_token(&resolved, refresh_token),
-        )
-        .await;
+        let call = self
+            .upstream
+            .redeem_refresh_token(&resolved, refresh_token, fresh);
+        let answer = tokio::time::timeout(remaining, call).await;
         fault::point("refresh.after_answer");
         let answer = answer.unwrap_or_else(|_| {
             Err(CallFailure {
@@ -299,7 +307,33 @@ impl Application {
                 ..CallFailure::unsent("timeout")
             })
         })?;
-        Ok(resolved.quirks.as_used(answer))
+        let is_verified = self.is_id_token_verified(&resolved, &answer).await;
+        Ok(resolved.quirks.as_used(answer, is_verified))
+    }
+
+    /// Whether the id token of an answer may be used, where that is asked for. An answer counts all the same: its refresh
+    /// token may be the only one there is.
+    async fn is_id_token_verified(
+        &self,
+        resolved: &ResolvedProvider,
+        answer: &TokenAnswer,
+    ) -> bool {
+        let Some(id_token) = answer
+            .id_token
+            .as_ref()
+            .filter(|_| resolved.quirks.gives_id_token())
+        else {
+            return false;
+        };
+        let (access_token, now) = (Some(&answer.access_token), self.ledger.now());
+        let verified = self
+            .upstream
+            .verify_id_token(resolved, id_token, None, access_token, now);
+        let verified = verified.await;
+        if let Err(error) = &verified {
+            tracing::warn!(%error, "an id token that came with a refresh was refused");
+        }
+        verified.is_ok()
     }
 
     /// Records a new credential.

@@ -271,7 +271,9 @@ impl Application {
             .resolve(&provider.state.profile, &secrets)
             .await
             .map_err(|error| CallFailure::unresolved(&error))?;
-        let call = self.upstream.revoke_token(&resolved, &job.token);
+        let call = self
+            .upstream
+            .revoke_token(&resolved, &job.token, self.fresh()?);
         let limit = self.policy.upstream_timeout;
         let answer = tokio::time::timeout(limit, call).await;
         answer.unwrap_or_else(|_| Err(unsent("timeout")))

@@ -153,6 +153,10 @@ fn limits(config: &Config) -> Vec<Row> {
         ("REFRESH_SKEW", duration(config.refresh_skew)),
         ("UPSTREAM_TIMEOUT", duration(config.upstream_timeout)),
         (
+            "HEALTH_CHECK_INTERVAL",
+            duration(config.health_check_interval),
+        ),
+        (
             "SUBJECT_BINDING",
             subject_binding(config.subject_binding).to_owned(),
         ),

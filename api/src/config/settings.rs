@@ -96,6 +96,8 @@ settings! {
         refresh_skew "REFRESH_SKEW",
         /// How long a call to a provider, a backend or an issuer may take in all [default: 10s]
         upstream_timeout "UPSTREAM_TIMEOUT",
+        /// How often each provider is checked; 0 for never [default: 5m]
+        health_check_interval "HEALTH_CHECK_INTERVAL",
         /// Port of the Gateway; 0 takes a free one [default: 8090]
         port "PORT",
         /// Port of the Broker; 0 takes a free one [default: 8080]

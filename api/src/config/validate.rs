@@ -66,6 +66,11 @@ impl Settings {
                 Duration::from_mins(1),
             )?,
             upstream_timeout: upstream_timeout(&self)?,
+            health_check_interval: duration(
+                "HEALTH_CHECK_INTERVAL",
+                self.health_check_interval.as_ref(),
+                Duration::from_mins(5),
+            )?,
             snapshot_every: number("SNAPSHOT_EVERY", self.snapshot_every.as_ref(), 100, 1)?,
             queue_capacity: number("QUEUE_CAPACITY", self.queue_capacity.as_ref(), 4096, 1)?,
             log_format: log_format(&self)?,

@@ -11,8 +11,8 @@ use crate::application::Application;
 use crate::source::Source;
 
 /// The codes of a caller who may not: no key, a wrong one, a place or a rate that is not permitted, a connection or a
-/// consent that there is not.
-const DENIALS: [&str; 9] = [
+/// consent that there is not, a credential that its provider refuses.
+const DENIALS: [&str; 10] = [
     "missing_api_key",
     "invalid_api_key",
     "api_key_not_permitted",
@@ -22,6 +22,7 @@ const DENIALS: [&str; 9] = [
     "connection_not_found",
     "invalid_state",
     "state_used",
+    "credentials_rejected",
 ];
 
 /// Counts refusals.

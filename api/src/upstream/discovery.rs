@@ -149,7 +149,7 @@ impl Upstream {
     }
 }
 
-async fn fetch(http: &Http, issuer: &str) -> Answer {
+pub(super) async fn fetch(http: &Http, issuer: &str) -> Answer {
     let issuer =
         IssuerUrl::new(issuer.to_owned()).map_err(|_| UpstreamError::Malformed("issuer"))?;
     let document = Document::discover_async(issuer, http).await?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use openidconnect::DiscoveryError;
 
+use super::assertion::ClientKeyError;
 use super::http::SendError;
 use crate::config::UnsafeUrl;
 
@@ -22,6 +23,9 @@ pub enum UpstreamError {
     /// The provider authenticates clients in a way that is not supported.
     #[error("the client authentication method is not supported")]
     UnsupportedAuthMethod,
+    /// The client's key cannot sign.
+    #[error("the client's private key cannot sign")]
+    ClientKey(#[from] ClientKeyError),
     /// The discovery document, or the key set it names, could not be fetched.
     #[error("the provider's discovery document or key set could not be fetched")]
     Unreachable(#[source] Arc<SendError>),
@@ -44,7 +48,8 @@ impl UpstreamError {
             UpstreamError::Missing(_)
             | UpstreamError::Malformed(_)
             | UpstreamError::Insecure(..)
-            | UpstreamError::UnsupportedAuthMethod => "provider_settings",
+            | UpstreamError::UnsupportedAuthMethod
+            | UpstreamError::ClientKey(_) => "provider_settings",
             UpstreamError::Unreachable(_)
             | UpstreamError::Status(_)
             | UpstreamError::Invalid(_)

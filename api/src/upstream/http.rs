@@ -4,6 +4,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use http::StatusCode;
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use reqwest::redirect::Policy;
 use url::Url;
@@ -142,10 +143,7 @@ impl Http {
     pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, SendError> {
         let request = reqwest::Request::try_from(request).map_err(SendError::of)?;
         self.check(request.url())?;
-        let client = match request.url().scheme() {
-            "http" => &self.plain,
-            _ => &self.secure,
-        };
+        let client = self.client_for(request.url());
         let response = client.execute(request).await.map_err(SendError::of)?;
         let status = response.status();
         let headers = response.headers().clone();
@@ -153,6 +151,20 @@ impl Http {
         *answer.status_mut() = status;
         *answer.headers_mut() = headers;
         Ok(answer)
+    }
+
+    /// The status that a URL is answered with, without its body.
+    pub(super) async fn status(&self, url: &Url) -> Result<StatusCode, SendError> {
+        self.check(url)?;
+        let sent = self.client_for(url).get(url.clone()).send().await;
+        Ok(sent.map_err(SendError::of)?.status())
+    }
+
+    fn client_for(&self, url: &Url) -> &reqwest::Client {
+        match url.scheme() {
+            "http" => &self.plain,
+            _ => &self.secure,
+        }
     }
 
     /// Whether the rules allow the URL.

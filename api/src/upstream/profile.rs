@@ -10,16 +10,20 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::Upstream;
+use super::assertion::{ClientKey, ClientKeyError, Fresh};
+use super::call::CallFailure;
 use super::discovery::Discovered;
 use super::error::UpstreamError;
 use super::quirks::Quirks;
 
 /// Parameters that belong to the flow itself; no setting may speak for them.
-const FLOW_PARAMS: [&str; 11] = [
+const FLOW_PARAMS: [&str; 13] = [
     "client_id",
     "code_challenge",
     "code_challenge_method",
     "nonce",
+    "private_key_alg",
+    "private_key_id",
     "redirect_uri",
     "request",
     "request_uri",
@@ -36,6 +40,8 @@ pub enum ClientAuthMethod {
     SecretPost,
     /// Id and secret, each form-encoded, in HTTP Basic.
     SecretBasic,
+    /// An assertion that it signs (RFC 7523 §2.2).
+    PrivateKeyJwt,
     /// A public client: its id alone.
     None,
 }
@@ -53,8 +59,10 @@ pub struct ResolvedProvider {
     pub issuer: Option<String>,
     /// The OAuth client's id.
     pub client_id: String,
-    /// The OAuth client's secret; none for a public client.
+    /// The OAuth client's secret; none for a client that proves itself otherwise or not at all.
     pub client_secret: Option<Secret>,
+    /// The key that it signs with, if that is how it proves itself.
+    pub client_key: Option<Arc<ClientKey>>,
     /// How the client proves itself.
     pub auth_method: ClientAuthMethod,
     /// What is asked for when a request names no scopes.
@@ -96,6 +104,27 @@ impl ResolvedProvider {
             _ => Ok(()),
         }
     }
+
+    /// The assertion to send to an endpoint, of a client that proves itself so.
+    pub(super) fn assertion(
+        &self,
+        endpoint: &Url,
+        fresh: Fresh,
+    ) -> Result<Option<Secret>, CallFailure> {
+        let Some(key) = &self.client_key else {
+            return Ok(None);
+        };
+        // Servers expect the token endpoint wherever it is they are called; at another origin it would be good for
+        // somebody else's.
+        let audience = if endpoint.origin() == self.token_endpoint.origin() {
+            &self.token_endpoint
+        } else {
+            endpoint
+        };
+        key.assertion(&self.client_id, audience, fresh)
+            .map(Some)
+            .map_err(|_| CallFailure::unsent("client_assertion"))
+    }
 }
 
 impl Upstream {
@@ -108,7 +137,7 @@ impl Upstream {
     ) -> Result<ResolvedProvider, UpstreamError> {
         let discovered = self.discovered(profile).await?;
         let auth_method = auth_method(profile)?;
-        let public = auth_method == ClientAuthMethod::None;
+        let (client_secret, client_key) = credentials(auth_method, profile, secrets)?;
         Ok(ResolvedProvider {
             authorization_endpoint: self.authorization_endpoint(profile, discovered.as_deref())?,
             token_endpoint: self.token_endpoint(profile, discovered.as_deref())?,
@@ -117,7 +146,8 @@ impl Upstream {
             client_id: given(profile.client_id.as_ref())
                 .ok_or(UpstreamError::Missing("client_id"))?
                 .to_owned(),
-            client_secret: secrets.client_secret.clone().filter(|_| !public),
+            client_secret,
+            client_key,
             auth_method,
             scopes: profile.scopes.clone(),
             extra_params: extra_params(&profile.params),
@@ -131,12 +161,8 @@ impl Upstream {
         &self,
         profile: &ProviderProfile,
     ) -> Result<Option<Arc<Discovered>>, UpstreamError> {
-        let complete = given(profile.auth_url.as_ref()).is_some()
-            && given(profile.token_url.as_ref()).is_some();
         match given(profile.issuer.as_ref()) {
-            Some(issuer) if profile.enable_discovery || !complete => {
-                self.discover(issuer).await.map(Some)
-            }
+            Some(issuer) if needs_discovery(profile) => self.discover(issuer).await.map(Some),
             _ => Ok(None),
         }
     }
@@ -190,7 +216,14 @@ fn revocation_endpoint(
     }
 }
 
-fn given(setting: Option<&String>) -> Option<&str> {
+/// Whether some endpoint is the issuer's to tell.
+pub(super) fn needs_discovery(profile: &ProviderProfile) -> bool {
+    let complete =
+        given(profile.auth_url.as_ref()).is_some() && given(profile.token_url.as_ref()).is_some();
+    profile.enable_discovery || !complete
+}
+
+pub(super) fn given(setting: Option<&String>) -> Option<&str> {
     setting.map(String::as_str).filter(|text| !text.is_empty())
 }
 
@@ -198,9 +231,25 @@ fn auth_method(profile: &ProviderProfile) -> Result<ClientAuthMethod, UpstreamEr
     match given(profile.auth_header.as_ref()) {
         None | Some("client_secret_post") => Ok(ClientAuthMethod::SecretPost),
         Some("client_secret_basic") => Ok(ClientAuthMethod::SecretBasic),
+        Some("private_key_jwt") => Ok(ClientAuthMethod::PrivateKeyJwt),
         Some("none") => Ok(ClientAuthMethod::None),
         Some(_) => Err(UpstreamError::UnsupportedAuthMethod),
     }
+}
+
+/// What the client proves itself with: of its secrets no more than its method needs.
+fn credentials(
+    method: ClientAuthMethod,
+    profile: &ProviderProfile,
+    secrets: &ProviderSecrets,
+) -> Result<(Option<Secret>, Option<Arc<ClientKey>>), ClientKeyError> {
+    Ok(match method {
+        ClientAuthMethod::SecretPost | ClientAuthMethod::SecretBasic => {
+            (secrets.client_secret.clone(), None)
+        }
+        ClientAuthMethod::PrivateKeyJwt => (None, Some(Arc::new(ClientKey::of(profile, secrets)?))),
+        ClientAuthMethod::None => (None, None),
+    })
 }
 
 fn extra_params(params: &Map<String, Value>) -> Vec<(String, String)> {

@@ -29,6 +29,11 @@ impl Forbidden {
     }
 }
 
+/// A name leads nowhere.
+#[derive(Debug, thiserror::Error)]
+#[error("the name could not be resolved")]
+pub(super) struct Unresolved(#[source] io::Error);
+
 type Lookup = dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync;
 
 /// Resolves names for a client that connects to nothing but the answers of this.
@@ -48,7 +53,7 @@ impl GuardedResolver {
         })
     }
 
-    fn over(
+    pub(super) fn over(
         rules: UpstreamRules,
         plain: bool,
         lookup: impl Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>
@@ -68,7 +73,9 @@ impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let resolver = self.clone();
         Box::pin(async move {
-            let found = (resolver.lookup)(name.as_str().to_owned()).await?;
+            let found = (resolver.lookup)(name.as_str().to_owned())
+                .await
+                .map_err(Unresolved)?;
             let permitted =
                 |address: &SocketAddr| resolver.rules.permits(address.ip(), resolver.plain);
             // One bad answer spoils all: whoever gives it is not to be trusted with the others.

@@ -9,8 +9,10 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 use zeroize::Zeroizing;
 
 use super::Upstream;
+use super::assertion::Fresh;
 use super::call::{CallFailure, Facts};
 use super::profile::{ClientAuthMethod, ResolvedProvider};
+use super::token::assertion_fields;
 
 /// Which token is to be revoked; with a refresh token its grant goes.
 #[derive(Debug, Clone)]
@@ -49,16 +51,18 @@ impl Upstream {
         &self,
         provider: &ResolvedProvider,
         token: &RevocableToken,
+        fresh: Fresh,
     ) -> Result<(), CallFailure> {
         let Some(endpoint) = &provider.revocation_endpoint else {
             return Err(CallFailure::unsent("no_revocation_endpoint"));
         };
+        let assertion = provider.assertion(endpoint, fresh)?;
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(endpoint.as_str())
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form(provider, token))
+            .body(form(provider, token, assertion.as_ref()))
             .map_err(|_| CallFailure::unsent("invalid_request_url"))?;
         if let Some(basic) = basic(provider) {
             request.headers_mut().insert(AUTHORIZATION, basic);
@@ -68,7 +72,11 @@ impl Upstream {
         if answer.status().is_success() {
             return Ok(());
         }
-        let secrets = [Some(token.secret()), provider.client_secret.as_ref()];
+        let secrets = [
+            Some(token.secret()),
+            provider.client_secret.as_ref(),
+            assertion.as_ref(),
+        ];
         let secrets: Vec<&str> = secrets.into_iter().flatten().map(Secret::expose).collect();
         let facts = Facts::of(answer.status(), answer.headers());
         let body = serde_json::from_slice(answer.body()).ok();
@@ -76,7 +84,11 @@ impl Upstream {
     }
 }
 
-fn form(provider: &ResolvedProvider, token: &RevocableToken) -> Vec<u8> {
+fn form(
+    provider: &ResolvedProvider,
+    token: &RevocableToken,
+    assertion: Option<&Secret>,
+) -> Vec<u8> {
     let mut form = Serializer::new(String::new());
     form.append_pair("token", token.secret().expose());
     form.append_pair("token_type_hint", token.hint());
@@ -86,6 +98,7 @@ fn form(provider: &ResolvedProvider, token: &RevocableToken) -> Vec<u8> {
             form.append_pair("client_secret", secret.expose());
         }
     }
+    form.extend_pairs(assertion_fields(assertion));
     form.finish().into_bytes()
 }
 

@@ -10,6 +10,7 @@ use super::*;
 
 mod discovering;
 mod id_tokens;
+mod probing;
 pub(crate) mod provider;
 mod quirks;
 mod resolving;
@@ -50,6 +51,14 @@ fn secrets() -> ProviderSecrets {
     }
 }
 
+/// What makes a call one of its kind.
+fn fresh() -> Fresh {
+    Fresh {
+        now: nexus_domain::time::Timestamp::from_seconds(1_800_000_000),
+        id: uuid::Uuid::from_u128(7),
+    }
+}
+
 /// Calls run in tasks of their own, so that a caller who goes away cancels none.
 #[tokio::test]
 async fn every_call_can_run_in_a_task_of_its_own() {
@@ -59,12 +68,20 @@ async fn every_call_can_run_in_a_task_of_its_own() {
     let secret = Secret::new("x");
     let failures = tokio::spawn(async move {
         let verified = client
-            .verify_id_token(&provider, &secret, "nonce", None, now)
+            .verify_id_token(&provider, &secret, Some("nonce"), None, now)
             .await;
         let discovered = client.discover("https://nobody.invalid").await;
-        let refreshed = client.redeem_refresh_token(&provider, &secret).await;
+        let refreshed = client
+            .redeem_refresh_token(&provider, &secret, fresh())
+            .await;
         let exchanged = client
-            .exchange_code(&provider, &secret, &secret, "https://vault.example/")
+            .exchange_code(
+                &provider,
+                &secret,
+                &secret,
+                "https://vault.example/",
+                fresh(),
+            )
             .await;
         [
             verified.is_err(),

@@ -16,6 +16,7 @@ use oauth2::{
 use zeroize::Zeroizing;
 
 use super::Upstream;
+use super::assertion::{ASSERTION_TYPE, Fresh};
 use super::call::{CallFailure, Facts};
 use super::http::{Http, SendError};
 use super::profile::{ClientAuthMethod, ResolvedProvider};
@@ -64,31 +65,44 @@ impl Upstream {
         code: &Secret,
         pkce_verifier: &Secret,
         redirect_uri: &str,
+        fresh: Fresh,
     ) -> Result<TokenAnswer, CallFailure> {
         let redirect = RedirectUrl::new(redirect_uri.to_owned())
             .map_err(|_| CallFailure::unsent("redirect_uri"))?;
+        let assertion = provider.assertion(&provider.token_endpoint, fresh)?;
         let call = Call::new(&self.http, &provider.quirks);
-        let answer = client(provider)
+        let client = client(provider);
+        let mut request = client
             .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(pkce_verifier.expose().to_owned()))
-            .set_redirect_uri(Cow::Owned(redirect))
-            .request_async(&call)
-            .await;
-        call.conclude(answer, provider, &[code, pkce_verifier])
+            .set_redirect_uri(Cow::Owned(redirect));
+        for (name, value) in assertion_fields(assertion.as_ref()) {
+            request = request.add_extra_param(name, value);
+        }
+        let answer = request.request_async(&call).await;
+        let sent = [Some(code), Some(pkce_verifier), assertion.as_ref()];
+        call.conclude(answer, provider, sent)
     }
 
     /// Redeems a refresh token (RFC 6749 §6). Sends at most one request.
     pub async fn redeem_refresh_token(
         &self,
         provider: &ResolvedProvider,
-        refresh_token: &Secret,
+        sent: &Secret,
+        fresh: Fresh,
     ) -> Result<TokenAnswer, CallFailure> {
+        let assertion = provider.assertion(&provider.token_endpoint, fresh)?;
         let call = Call::new(&self.http, &provider.quirks);
-        let answer = client(provider)
-            .exchange_refresh_token(&RefreshToken::new(refresh_token.expose().to_owned()))
-            .request_async(&call)
-            .await;
-        call.conclude(answer, provider, &[refresh_token])
+        let (client, refresh_token) = (
+            client(provider),
+            RefreshToken::new(sent.expose().to_owned()),
+        );
+        let mut request = client.exchange_refresh_token(&refresh_token);
+        for (name, value) in assertion_fields(assertion.as_ref()) {
+            request = request.add_extra_param(name, value);
+        }
+        let answer = request.request_async(&call).await;
+        call.conclude(answer, provider, [Some(sent), assertion.as_ref()])
     }
 }
 
@@ -97,12 +111,27 @@ fn client(provider: &ResolvedProvider) -> TokenClient<EndpointNotSet, EndpointSe
         .set_token_uri(TokenUrl::from_url(provider.token_endpoint.clone()))
         .set_auth_type(match provider.auth_method {
             ClientAuthMethod::SecretBasic => AuthType::BasicAuth,
-            ClientAuthMethod::SecretPost | ClientAuthMethod::None => AuthType::RequestBody,
+            ClientAuthMethod::SecretPost
+            | ClientAuthMethod::PrivateKeyJwt
+            | ClientAuthMethod::None => AuthType::RequestBody,
         });
     match &provider.client_secret {
         Some(secret) => client.set_client_secret(ClientSecret::new(secret.expose().to_owned())),
         None => client,
     }
+}
+
+/// The fields that carry an assertion (RFC 7521 §4.2).
+pub(super) fn assertion_fields(
+    assertion: Option<&Secret>,
+) -> impl Iterator<Item = (&'static str, &str)> {
+    let fields = assertion.map(|assertion| {
+        [
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", assertion.expose()),
+        ]
+    });
+    fields.into_iter().flatten()
 }
 
 /// One call. Remembers what the answer's headers said, which the oauth2 crate does not pass on.
@@ -153,11 +182,11 @@ impl Call<'_> {
         Ok(response)
     }
 
-    fn conclude(
+    fn conclude<const N: usize>(
         self,
         answer: Result<TokenBody, RequestTokenError<SendError, ErrorBody>>,
         provider: &ResolvedProvider,
-        sent: &[&Secret],
+        sent: [Option<&Secret>; N],
     ) -> Result<TokenAnswer, CallFailure> {
         let error = match answer {
             Ok(body) => {
@@ -168,8 +197,8 @@ impl Call<'_> {
             Err(error) => error,
         };
         let secrets: Vec<&str> = sent
-            .iter()
-            .copied()
+            .into_iter()
+            .flatten()
             .chain(&provider.client_secret)
             .map(Secret::expose)
             .collect();

@@ -1,5 +1,7 @@
 //! What can be asked of a connection. Every fact a decision needs is in the command.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -29,6 +31,22 @@ pub enum Rotation {
     Always,
     /// It does not.
     Never,
+}
+
+/// A provider that takes a refresh token again for some time after its first use, although it has replaced it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReuseGrace {
+    /// The time.
+    pub now: Timestamp,
+    /// How long after its first use the token is taken again.
+    pub lasts: Duration,
+}
+
+impl ReuseGrace {
+    /// Whether a token that was first sent then is still taken. A clock that went back proves nothing.
+    pub(super) fn covers(&self, first_sent_at: Timestamp) -> bool {
+        first_sent_at <= self.now && self.now.since(first_sent_at) < self.lasts
+    }
 }
 
 /// How a refresh failed.
@@ -73,6 +91,8 @@ pub enum ConnectionCommand {
         expires_at: Timestamp,
         /// The connection's id, sealed.
         sealed_id: SealedRef,
+        /// The provider's epoch.
+        provider_epoch: u64,
     },
     /// The user came back with a code: spends the one-time state, before the code is exchanged.
     AcceptCallback {
@@ -139,6 +159,8 @@ pub enum ConnectionCommand {
         takeover: Option<u64>,
         /// Whether the provider rotates refresh tokens.
         rotation: Rotation,
+        /// Whether it takes them again for a while.
+        reuse_grace: Option<ReuseGrace>,
         /// The provider's epoch.
         provider_epoch: u64,
     },

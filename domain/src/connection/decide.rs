@@ -68,13 +68,7 @@ impl Decider for Connection {
                 now,
                 exchange_deadline_passed,
             } => self.expire(now, exchange_deadline_passed),
-            Command::ClaimRefresh {
-                forced,
-                deadline_ms,
-                takeover,
-                rotation,
-                provider_epoch,
-            } => self.claim_refresh(forced, deadline_ms, takeover, rotation, provider_epoch),
+            Command::ClaimRefresh { .. } => self.claim_refresh(&command),
             Command::RecordRefresh {
                 attempt,
                 credential,
@@ -138,6 +132,7 @@ impl Connection {
             state_digest,
             expires_at,
             sealed_id,
+            provider_epoch,
         } = command
         else {
             return Ok(Vec::new());
@@ -158,6 +153,7 @@ impl Connection {
             state_digest,
             expires_at,
             sealed_id,
+            provider_epoch: Some(provider_epoch),
         }])
     }
 

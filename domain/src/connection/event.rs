@@ -41,6 +41,9 @@ pub enum ConnectionEvent {
         expires_at: Timestamp,
         /// The connection's id, sealed.
         sealed_id: SealedRef,
+        /// The provider's epoch then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider_epoch: Option<u64>,
     },
     /// The user came back with a code; the one-time state is spent.
     #[serde(rename = "connection.consent_returned")]
@@ -101,6 +104,9 @@ pub enum ConnectionEvent {
         repeat: bool,
         /// Whether a caller forced it.
         forced: bool,
+        /// When the refresh token was first sent; of providers that take it again for a while after that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first_sent_at: Option<Timestamp>,
     },
     /// The provider gave a new credential.
     #[serde(rename = "connection.refreshed")]

@@ -9,7 +9,7 @@ use crate::sealing::SealedRef;
 use crate::time::Timestamp;
 
 /// The version of the stored state.
-pub(super) const STATE_VERSION: u32 = 2;
+pub(super) const STATE_VERSION: u32 = 3;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,8 @@ pub struct PendingConsent {
     pub return_url: String,
     /// How the user connects.
     pub consent: ConsentKind,
+    /// The provider's epoch when it was asked for, if that was noted.
+    pub provider_epoch: Option<u64>,
     /// Set once the user came back: how long the exchange may take, milliseconds.
     pub returned: Option<u64>,
 }
@@ -101,6 +103,9 @@ pub struct Claim {
     pub repeat: bool,
     /// The version of the credential that is being refreshed.
     pub credential_version: u32,
+    /// When its refresh token was first sent, where the provider takes it again for a while after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_sent_at: Option<Timestamp>,
 }
 
 /// How refreshing goes.
@@ -153,6 +158,9 @@ pub struct Connection {
     pub auth_type: Option<AuthType>,
     /// The scopes granted.
     pub scopes: Vec<String>,
+    /// Rises whenever something that was granted is no longer, and with the end. What was opened under another epoch is
+    /// dead.
+    pub epoch: u64,
     /// The application's own notes.
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
     /// The consent that is pending.
@@ -193,7 +201,7 @@ impl Connection {
                 refreshable,
                 provider_epoch,
             } => {
-                self.scopes.clone_from(scopes);
+                self.on_granted(scopes);
                 self.on_connected(CredentialState {
                     sealed: credential.clone(),
                     expires_at: *expires_at,
@@ -224,15 +232,14 @@ impl Connection {
                 attempt,
                 credential_version,
                 repeat,
+                first_sent_at,
                 ..
             } => {
-                // A claim that is still held was taken over: nobody knows what became of it.
-                self.refresh.unknown = self.refresh.claim.take().or(self.refresh.unknown);
-                self.refresh.attempts = *attempt;
-                self.refresh.claim = Some(Claim {
+                self.on_refresh_started(Claim {
                     attempt: *attempt,
                     repeat: *repeat,
                     credential_version: *credential_version,
+                    first_sent_at: *first_sent_at,
                 });
             }
             ConnectionEvent::Refreshed {
@@ -242,7 +249,7 @@ impl Connection {
                 expires_at,
                 rotated,
             } => {
-                self.scopes.clone_from(scopes);
+                self.on_granted(scopes);
                 self.on_refreshed(*attempt, credential, *expires_at, *rotated);
             }
             ConnectionEvent::RefreshFailed {
@@ -298,6 +305,7 @@ impl Connection {
             metadata,
             state_digest,
             expires_at,
+            provider_epoch,
             ..
         } = event
         else {
@@ -316,12 +324,19 @@ impl Connection {
             scopes: scopes.clone(),
             return_url: return_url.clone(),
             consent: *consent,
+            provider_epoch: *provider_epoch,
             returned: None,
         });
         if matches!(self.status, Status::Absent | Status::Failed) {
             self.status = Status::Pending;
             self.reason = None;
         }
+    }
+
+    fn on_granted(&mut self, scopes: &[String]) {
+        let narrower = self.scopes.iter().any(|scope| !scopes.contains(scope));
+        self.epoch += u64::from(narrower);
+        scopes.clone_into(&mut self.scopes);
     }
 
     fn on_connected(&mut self, credential: CredentialState) {
@@ -368,6 +383,13 @@ impl Connection {
         }
     }
 
+    fn on_refresh_started(&mut self, claim: Claim) {
+        // A claim that is still held was taken over: nobody knows what became of it.
+        self.refresh.unknown = self.refresh.claim.take().or(self.refresh.unknown);
+        self.refresh.attempts = claim.attempt;
+        self.refresh.claim = Some(claim);
+    }
+
     fn on_refreshed(
         &mut self,
         attempt: u64,
@@ -405,6 +427,7 @@ impl Connection {
 
     fn end(&mut self, status: Status, reason: &str) {
         self.status = status;
+        self.epoch += 1;
         self.reason = Some(reason.to_owned());
         self.attention = None;
         self.credential = None;

@@ -6,11 +6,14 @@ mod refresh;
 mod stored;
 mod table;
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::{
     AttentionReason, Connection, ConnectionCommand as Command, ConnectionError as Error,
-    ConnectionEvent as Event, ConsentKind, FailureReason, Outcome, RefreshFailure, Rotation,
+    ConnectionEvent as Event, ConsentKind, FailureReason, Outcome, RefreshFailure, ReuseGrace,
+    Rotation,
 };
 use crate::decider::Decider;
 use crate::provider::{AuthType, ProviderId};
@@ -89,6 +92,7 @@ fn request(state: &str, consent: ConsentKind) -> Command {
         state_digest: state.into(),
         expires_at: LAPSES,
         sealed_id: sealed(1),
+        provider_epoch: EPOCH,
     }
 }
 
@@ -141,6 +145,22 @@ fn claim(rotation: Rotation, takeover: Option<u64>) -> Command {
         deadline_ms: DEADLINE_MS,
         takeover,
         rotation,
+        reuse_grace: None,
+        provider_epoch: EPOCH,
+    }
+}
+
+/// A claim at that second, at a provider that takes a token again for half a minute.
+fn claim_in_grace(second: i64, takeover: Option<u64>) -> Command {
+    Command::ClaimRefresh {
+        forced: false,
+        deadline_ms: DEADLINE_MS,
+        takeover,
+        rotation: Rotation::Auto,
+        reuse_grace: Some(ReuseGrace {
+            now: Timestamp::from_seconds(second),
+            lasts: Duration::from_secs(30),
+        }),
         provider_epoch: EPOCH,
     }
 }

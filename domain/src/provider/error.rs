@@ -25,7 +25,7 @@ pub enum ProviderError {
     #[error(transparent)]
     Invalid(#[from] InvalidProfile),
     /// Else whoever may edit a provider could have its secrets and every refresh token sent elsewhere.
-    #[error("changing the host of `{field}` needs the client_secret again")]
+    #[error("changing the host of `{field}` needs its secrets again")]
     HostChangeNeedsSecret {
         /// The field whose host changes.
         field: &'static str,

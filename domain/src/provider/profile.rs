@@ -1,5 +1,7 @@
 //! A provider's public settings.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
@@ -51,6 +53,24 @@ pub enum AuthType {
 }
 
 impl AuthType {
+    const ALL: [Self; 9] = [
+        Self::Oauth2,
+        Self::Saml,
+        Self::ApiKey,
+        Self::Header,
+        Self::QueryParam,
+        Self::BasicAuth,
+        Self::HmacPayload,
+        Self::AwsSigv4,
+        Self::Path,
+    ];
+
+    /// The one that is written so on the wire.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
     /// As it is written on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -147,6 +167,14 @@ impl ProviderProfile {
         }
     }
 
+    /// How long after its first use it takes a refresh token again, although it has replaced it:
+    /// `params.refresh_reuse_grace_seconds`. None when it does not.
+    #[must_use]
+    pub fn reuse_grace(&self) -> Option<Duration> {
+        let seconds = self.params.get("refresh_reuse_grace_seconds")?.as_u64()?;
+        (seconds > 0).then(|| Duration::from_secs(seconds))
+    }
+
     /// `params.revocation_endpoint` (RFC 7009).
     #[must_use]
     pub fn revocation_endpoint(&self) -> Option<&str> {
@@ -156,8 +184,20 @@ impl ProviderProfile {
             .filter(|url| !url.is_empty())
     }
 
-    /// The URLs that this program itself calls or sends users to, and which are given: each with
-    /// its field.
+    /// Where the provider says who the user is: `user_info_endpoint`, absolute or below
+    /// `api_base_url`. It may be a template.
+    #[must_use]
+    pub fn user_info_url(&self) -> Option<String> {
+        let endpoint = present(self.user_info_endpoint.as_ref())?;
+        if !endpoint.starts_with('/') {
+            return Some(endpoint.to_owned());
+        }
+        let base = present(self.api_base_url.as_ref())?;
+        Some(format!("{}{endpoint}", base.trim_end_matches('/')))
+    }
+
+    /// The URLs of its OAuth endpoints, which are called or which users are sent to, and which are
+    /// given: each with its field.
     #[must_use]
     pub fn urls(&self) -> Vec<(&'static str, &str)> {
         let fields = [
@@ -275,6 +315,7 @@ mod tests {
             "path",
         ] {
             let auth_type: AuthType = serde_json::from_value(json!(name)).unwrap();
+            assert_eq!(AuthType::parse(name), Some(auth_type));
             assert_eq!(
                 (auth_type.as_str(), serde_json::to_value(auth_type).unwrap()),
                 (name, json!(name))
@@ -304,6 +345,21 @@ mod tests {
             (json!({"refresh_rotation": "never"}), Rotation::Never),
         ] {
             assert_eq!(read(json!({"params": params})).rotation(), rotation);
+        }
+    }
+
+    #[test]
+    fn a_provider_takes_refresh_tokens_again_only_where_it_is_said() {
+        for (params, grace) in [
+            (json!({}), None),
+            (json!({"refresh_reuse_grace_seconds": null}), None),
+            (json!({"refresh_reuse_grace_seconds": 0}), None),
+            (
+                json!({"refresh_reuse_grace_seconds": 30}),
+                Some(Duration::from_secs(30)),
+            ),
+        ] {
+            assert_eq!(read(json!({"params": params})).reuse_grace(), grace);
         }
     }
 

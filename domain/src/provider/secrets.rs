@@ -30,6 +30,9 @@ pub const SECRET_PARAMS: &[&str] = &[
     "webhook_secret",
 ];
 
+/// The place of the OAuth client's private key within `params`.
+pub const PRIVATE_KEY: &str = "/private_key";
+
 /// A form's description: its members are named like secrets, and hold none.
 const PUBLIC_PARAM: &str = "credential_schema";
 
@@ -47,6 +50,13 @@ impl ProviderSecrets {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.client_secret.is_none() && self.params.is_empty()
+    }
+
+    /// The key that the OAuth client signs assertions with (RFC 7523), as it was given: PEM.
+    #[must_use]
+    pub fn private_key(&self) -> Option<Secret> {
+        let key = self.params.expose().get(PRIVATE_KEY)?;
+        key.as_str().map(Secret::new)
     }
 
     /// The plaintext to be sealed.

@@ -7,8 +7,11 @@ use url::Url;
 
 use super::profile::present;
 use super::{AuthType, InvalidProfile, ProviderProfile};
+use crate::credential_check;
+use crate::strategy::{self, is_token};
 
 const NAME_LENGTH: usize = 64;
+const A_DAY: u64 = 86_400;
 
 type Validity = Result<(), InvalidProfile>;
 
@@ -30,7 +33,8 @@ impl ProviderProfile {
             | AuthType::HmacPayload
             | AuthType::AwsSigv4
             | AuthType::Path => Ok(()),
-        }
+        }?;
+        strategy::check(self)
     }
 
     fn validate_name(&self) -> Validity {
@@ -72,6 +76,11 @@ impl ProviderProfile {
                     rule(value.is_string(), "params.revocation_endpoint", NOT_A_URL)?;
                 }
                 ("refresh_rotation", value) => validate_rotation(value)?,
+                ("refresh_reuse_grace_seconds", value) => rule(
+                    value.as_u64().is_some_and(|seconds| seconds <= A_DAY),
+                    "params.refresh_reuse_grace_seconds",
+                    "must be a whole number of seconds from 0 to 86400",
+                )?,
                 ("skip_scope_on_auth", value) => {
                     rule(
                         value.is_boolean(),
@@ -84,11 +93,12 @@ impl ProviderProfile {
                     "params.skip_scope_on_exchange",
                     NOT_A_SWITCH,
                 )?,
-                ("id_token_as_access_token", value) => rule(
-                    value.is_boolean(),
-                    "params.id_token_as_access_token",
-                    NOT_A_SWITCH,
-                )?,
+                ("id_token_as_access_token", value) => {
+                    let field = "params.id_token_as_access_token";
+                    rule(value.is_boolean(), field, NOT_A_SWITCH)?;
+                    let verifiable = self.issuer.is_some() || *value == Value::Bool(false);
+                    rule(verifiable, field, "needs an `issuer` to verify id tokens")?;
+                }
                 ("scope_separator", value) => rule(
                     value
                         .as_str()
@@ -108,6 +118,7 @@ impl ProviderProfile {
                     "must be a JSON Schema in an object",
                 )?,
                 ("auth_strategy", value) => validate_strategy(value)?,
+                ("validation", value) => credential_check::check(value)?,
                 _ => {}
             }
         }
@@ -119,12 +130,13 @@ impl ProviderProfile {
             None | Some("client_secret_post" | "client_secret_basic") => true,
             Some("none") => false,
             Some("private_key_jwt") => {
-                return broken("auth_header", "`private_key_jwt` is not supported yet");
+                self.validate_private_key()?;
+                false
             }
             Some(_) => {
                 return broken(
                     "auth_header",
-                    "must be `client_secret_post`, `client_secret_basic` or `none`",
+                    "must be `client_secret_post`, `client_secret_basic`, `private_key_jwt` or `none`",
                 );
             }
         };
@@ -136,7 +148,7 @@ impl ProviderProfile {
         rule(
             has_client_secret || !needs_secret,
             "client_secret",
-            "is required for `oauth2` unless `auth_header` is `none`",
+            "is required for `oauth2` unless `auth_header` is `none` or `private_key_jwt`",
         )?;
         if self.enable_discovery && present(self.issuer.as_ref()).is_some() {
             return Ok(());
@@ -152,6 +164,36 @@ impl ProviderProfile {
             "token_url",
             message,
         )
+    }
+
+    /// What is public of the key that the client signs assertions with (RFC 7523). Whether the key itself can be read
+    /// is for whoever holds it to say.
+    fn validate_private_key(&self) -> Validity {
+        let text = |name: &str| self.params.get(name).and_then(Value::as_str);
+        rule(
+            text("private_key").is_some_and(|key| !key.is_empty()),
+            "params.private_key",
+            "is required for `private_key_jwt`: a private key in PEM (PKCS#8)",
+        )?;
+        match self.params.get("private_key_id") {
+            None | Some(Value::Null) => {}
+            Some(id) => rule(
+                id.as_str().is_some_and(|id| (1..=255).contains(&id.len())),
+                "params.private_key_id",
+                "must be a text of 1 to 255 characters",
+            )?,
+        }
+        match self.params.get("private_key_alg") {
+            None | Some(Value::Null) => Ok(()),
+            Some(algorithm) => rule(
+                matches!(
+                    algorithm.as_str(),
+                    Some("RS256" | "PS256" | "ES256" | "EdDSA")
+                ),
+                "params.private_key_alg",
+                "must be `RS256`, `PS256`, `ES256` or `EdDSA`",
+            ),
+        }
     }
 
     fn validate_header_name(&self) -> Validity {
@@ -254,12 +296,6 @@ fn validate_strategy(value: &Value) -> Validity {
         "params.auth_strategy",
         "must have an object as its `config`",
     )
-}
-
-/// Whether it has the characters of an HTTP field name (RFC 9110, section 5.1); it may be empty.
-fn is_token(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 const fn broken(field: &'static str, message: &'static str) -> Validity {

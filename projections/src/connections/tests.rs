@@ -78,6 +78,7 @@ fn requested() -> ConnectionEvent {
         state_digest: "s1".into(),
         expires_at: LAPSES,
         sealed_id: sealed(1),
+        provider_epoch: Some(1),
     }
 }
 
@@ -106,6 +107,7 @@ fn claimed(attempt: u64) -> ConnectionEvent {
         credential_version: 1,
         repeat: false,
         forced: false,
+        first_sent_at: None,
     }
 }
 

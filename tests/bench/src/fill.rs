@@ -195,6 +195,7 @@ fn request(sealed_id: SealedRef) -> ConnectionCommand {
             version: 1,
             ..sealed_id
         },
+        provider_epoch: 1,
     }
 }
 
@@ -224,6 +225,7 @@ fn claim() -> ConnectionCommand {
         deadline_ms: 30_000,
         takeover: None,
         rotation: Rotation::Auto,
+        reuse_grace: None,
         provider_epoch: 1,
     }
 }

@@ -316,6 +316,7 @@ fn requested(version: u32, sealed_id: SealedRef) -> ConnectionEvent {
         state_digest: format!("{version:064x}"),
         expires_at: Timestamp::from_seconds(version.into()),
         sealed_id,
+        provider_epoch: Some(1),
     }
 }
 
@@ -326,6 +327,7 @@ fn refresh_started(attempt: u64, deadline: u32) -> ConnectionEvent {
         credential_version: 1,
         repeat: false,
         forced: false,
+        first_sent_at: None,
     }
 }
 

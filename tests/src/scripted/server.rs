@@ -7,13 +7,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-use super::{Shared, Wire, token};
+use super::{Shared, Wire, account, token};
 
 /// A request, read to its end.
 #[derive(Debug)]
 pub(super) struct HttpRequest {
+    pub(super) method: String,
     pub(super) path: String,
-    url: String,
+    pub(super) url: String,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: String,
     query: Vec<(String, String)>,
@@ -96,8 +97,10 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
     };
     let url = request.url.clone();
     shared.state.lock().unwrap().urls.push(url);
-    let (reply, wire) = if request.path == "/token" {
+    let (reply, wire) = if request.path == "/token" && request.method == "POST" {
         token::answer(&shared, &request).await
+    } else if request.path.starts_with("/account") {
+        account::answer(&shared, &request).await
     } else {
         (shared.answer(&request), Wire::Whole)
     };
@@ -115,7 +118,8 @@ pub(super) async fn read(stream: &mut TcpStream) -> Option<HttpRequest> {
     };
     let head = String::from_utf8(received[..end_of_head].to_vec()).ok()?;
     let mut lines = head.lines();
-    let target = lines.next()?.split(' ').nth(1)?.to_owned();
+    let (method, target) = lines.next()?.split_once(' ')?;
+    let (method, target) = (method.to_owned(), target.split(' ').next()?.to_owned());
     let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
@@ -131,6 +135,7 @@ pub(super) async fn read(stream: &mut TcpStream) -> Option<HttpRequest> {
     let url = Url::parse("http://provider").ok()?.join(&target).ok()?;
     let query = url.query_pairs().into_owned().collect();
     Some(HttpRequest {
+        method,
         path: url.path().to_owned(),
         url: target,
         headers,

@@ -141,7 +141,12 @@ fn perform(shared: &Shared, call: &mut TokenCall, content: Content) -> (u16, Htt
         }
         Content::Tokens(tokens) => {
             let mut state = shared.state.lock().unwrap();
-            match state.grants.redeem(call, tokens.refresh_token) {
+            let kept = if state.takes_tokens_again {
+                RefreshToken::Same
+            } else {
+                tokens.refresh_token
+            };
+            match state.grants.redeem(call, kept) {
                 Some(grant) => (
                     200,
                     HttpReply::json(200, &issue(shared, &mut state, call, &grant, &tokens)),

@@ -29,6 +29,9 @@ pub(super) struct Body {
     credentials: Option<Map<String, Value>>,
 }
 
+/// What a person is told whose credential was tried.
+pub(super) const REJECTED: &str = "The provider did not accept these credentials.";
+
 impl From<CaptureError> for ApiError {
     fn from(error: CaptureError) -> Self {
         match error {
@@ -41,6 +44,7 @@ impl From<CaptureError> for ApiError {
                 Self::invalid_credentials("The credentials do not fit the provider's schema.")
                     .with("fields", fields)
             }
+            CaptureError::Rejected => Self::credentials_rejected(REJECTED),
         }
     }
 }

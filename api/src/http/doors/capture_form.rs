@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use url::Url;
 
 use super::Doors;
-use super::capture::Body;
+use super::capture::{Body, REJECTED};
 use crate::application::capture_credential::{CaptureError, CaptureSchema, Captured};
 use crate::http::context::RequestContext;
 use crate::http::error::ApiError;
@@ -36,6 +36,14 @@ impl Wrong {
                 .map(|error| format!("The form as a whole {}.", error.message))
                 .collect(),
             fields,
+        }
+    }
+
+    /// The provider refused what was sent.
+    fn rejected() -> Self {
+        Self {
+            fields: Vec::new(),
+            whole: vec![REJECTED.to_owned()],
         }
     }
 
@@ -217,6 +225,7 @@ async fn take_form(
         Err(CaptureError::InvalidCredentials(errors)) if is_wanted(headers) => {
             Wrong::with(errors, &fields)
         }
+        Err(CaptureError::Rejected) if is_wanted(headers) => Wrong::rejected(),
         Err(error) => return refused(&error.into(), headers),
     };
     let form = form(sent.state(), &fields, Some(sent), &wrong);

@@ -33,6 +33,7 @@ pub(super) fn broker_routes() -> Router<Doors> {
     Router::new()
         .route("/providers", get(list).post(register))
         .route("/providers/metadata", get(metadata))
+        .route("/providers/health", get(health))
         .route(
             "/providers/by-name/{name}",
             get(find).delete(delete_by_name),
@@ -154,6 +155,11 @@ async fn list(State(doors): State<Doors>) -> Result<Response, ApiError> {
         .await
         .map_err(crate::application::Fault::from)?;
     Ok(Json(rows.iter().map(public).collect::<Vec<_>>()).into_response())
+}
+
+/// What this node last saw of every provider, by name.
+async fn health(State(doors): State<Doors>) -> Result<Response, ApiError> {
+    Ok(Json(doors.application.list_provider_health().await?).into_response())
 }
 
 async fn show(State(doors): State<Doors>, Path(id): Path<String>) -> Result<Response, ApiError> {

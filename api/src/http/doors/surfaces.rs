@@ -66,9 +66,12 @@ pub fn gateway(doors: Doors, access: &Access) -> Router {
     // The one-time state is what opens these.
     let open = Router::new()
         .route("/v1/capture-schema", get(capture::get_schema))
-        .route("/v1/capture-credential", post(capture::post_credential))
         .merge(with_rate_limit(
             Router::new().route("/v1/callback", get(callback::get)),
+            limits.callback,
+        ))
+        .merge(with_rate_limit(
+            Router::new().route("/v1/capture-credential", post(capture::post_credential)),
             limits.callback,
         ))
         .merge(browser_doors(access));
@@ -165,10 +168,13 @@ pub fn broker(doors: Doors, access: &Access) -> Router {
 
 /// What people's browsers open, on both ports.
 fn browser_doors(access: &Access) -> Router<Doors> {
+    let limit = access.limits.callback;
     let callback = Router::new().route(&access.redirect_path, get(callback::get));
-    with_rate_limit(callback, access.limits.callback)
+    // Who sends credentials may have the provider asked about each.
+    let capture = Router::new().route("/auth/capture-credential", post(capture_form::post));
+    with_rate_limit(callback, limit)
+        .merge(with_rate_limit(capture, limit))
         .route("/auth/capture-schema", get(capture::get_schema))
-        .route("/auth/capture-credential", post(capture_form::post))
 }
 
 /// Doors of one kind.

@@ -59,6 +59,8 @@ refusals! {
     BAD_REQUEST missing_profile;
     /// 400: captured credentials do not satisfy the provider's schema; detail `fields`.
     BAD_REQUEST invalid_credentials;
+    /// 400: the provider did not accept captured credentials.
+    BAD_REQUEST credentials_rejected;
     /// 400: a static credential cannot be refreshed.
     BAD_REQUEST static_token;
     /// 400: `since` is not an RFC 3339 time.

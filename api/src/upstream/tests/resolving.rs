@@ -108,7 +108,7 @@ async fn a_public_client_has_no_secret_even_when_one_is_stored() {
     };
     assert!(resolved(&public).await.client_secret.is_none());
     let unsupported = ProviderProfile {
-        auth_header: Some("private_key_jwt".to_owned()),
+        auth_header: Some("tls_client_auth".to_owned()),
         ..profile("https://idp.example")
     };
     let error = upstream()

@@ -1,3 +1,7 @@
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use nexus_domain::provider::split_secrets;
+
 use super::*;
 
 const CODE: &str = "the-code";
@@ -12,6 +16,7 @@ async fn exchange(profile: &ProviderProfile) -> Result<TokenAnswer, CallFailure>
             &Secret::new(CODE),
             &Secret::new(VERIFIER),
             REDIRECT,
+            fresh(),
         )
         .await
 }
@@ -19,7 +24,7 @@ async fn exchange(profile: &ProviderProfile) -> Result<TokenAnswer, CallFailure>
 async fn refresh(profile: &ProviderProfile) -> Result<TokenAnswer, CallFailure> {
     let provider = resolved(profile).await;
     upstream()
-        .redeem_refresh_token(&provider, &Secret::new("old-refresh"))
+        .redeem_refresh_token(&provider, &Secret::new("old-refresh"), fresh())
         .await
 }
 
@@ -111,6 +116,113 @@ async fn the_client_proves_itself_as_its_provider_wants_it() {
     assert!(!none.headers.contains_key("authorization"));
 }
 
+/// What an assertion claims; that its signature is good is shown where it is made.
+fn claims(request: &Recorded) -> Value {
+    let assertion = request.field("client_assertion").unwrap();
+    let claims = assertion.split('.').nth(1).unwrap();
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
+}
+
+fn signing(base: &str) -> (ProviderProfile, ProviderSecrets) {
+    let key = json!({"private_key": include_str!("../assertion/rsa.pem")});
+    let (params, key) = split_secrets(params(key));
+    let profile = ProviderProfile {
+        auth_header: Some("private_key_jwt".to_owned()),
+        params,
+        ..profile(base)
+    };
+    let secrets = ProviderSecrets {
+        params: key,
+        ..secrets()
+    };
+    (profile, secrets)
+}
+
+#[tokio::test]
+async fn a_client_that_signs_sends_an_assertion_and_no_secret() {
+    let provider = TestProvider::start().await;
+    provider.answers_json("/token", 200, &json!({"access_token": "at"}));
+    provider.answers("/revoke", 200, &[], "");
+    let (mut profile, secrets) = signing(&provider.base);
+    let revocation = format!("{}/revoke", provider.base);
+    profile
+        .params
+        .insert("revocation_endpoint".to_owned(), revocation.into());
+    let upstream = upstream();
+    let resolved = upstream.resolve(&profile, &secrets).await.unwrap();
+    let secret = Secret::new("old-refresh");
+    let verifier = Secret::new(VERIFIER);
+    upstream
+        .exchange_code(&resolved, &secret, &verifier, REDIRECT, fresh())
+        .await
+        .unwrap();
+    upstream
+        .redeem_refresh_token(&resolved, &secret, fresh())
+        .await
+        .unwrap();
+    let token = RevocableToken::Refresh(secret);
+    upstream
+        .revoke_token(&resolved, &token, fresh())
+        .await
+        .unwrap();
+    let mut requests = provider.requests("/token");
+    requests.extend(provider.requests("/revoke"));
+    assert_eq!(requests.len(), 3);
+    for request in requests {
+        assert_eq!(request.field("client_id"), Some("client one"));
+        assert_eq!(
+            request.field("client_assertion_type"),
+            Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+        );
+        let claims = claims(&request);
+        assert_eq!(claims["aud"], format!("{}/token", provider.base));
+        assert_eq!(claims["iss"], "client one");
+        assert_eq!(request.field("client_secret"), None);
+        assert!(!request.headers.contains_key("authorization"));
+        assert!(!request.body.contains("s3cret"));
+    }
+}
+
+#[tokio::test]
+async fn an_assertion_is_of_no_use_at_another_origin_than_it_was_sent_to() {
+    let provider = TestProvider::start().await;
+    provider.answers("/revoke", 200, &[], "");
+    let (mut profile, secrets) = signing("https://idp.example");
+    let revocation = format!("{}/revoke", provider.base);
+    profile
+        .params
+        .insert("revocation_endpoint".to_owned(), revocation.clone().into());
+    let upstream = upstream();
+    let resolved = upstream.resolve(&profile, &secrets).await.unwrap();
+    let token = RevocableToken::Refresh(Secret::new("old-refresh"));
+    upstream
+        .revoke_token(&resolved, &token, fresh())
+        .await
+        .unwrap();
+    let requests = provider.requests("/revoke");
+    assert_eq!(claims(&requests[0])["aud"], revocation);
+}
+
+#[tokio::test]
+async fn an_assertion_that_comes_back_in_an_error_is_redacted() {
+    let provider = TestProvider::start().await;
+    let (profile, secrets) = signing(&provider.base);
+    let upstream = upstream();
+    let resolved = upstream.resolve(&profile, &secrets).await.unwrap();
+    let sent = resolved
+        .assertion(&resolved.token_endpoint, fresh())
+        .unwrap()
+        .unwrap();
+    let body = json!({"error": "invalid_client", "error_description": sent.expose()});
+    provider.answers_json("/token", 401, &body);
+    let failure = upstream
+        .redeem_refresh_token(&resolved, &Secret::new("rt"), fresh())
+        .await
+        .unwrap_err();
+    assert_eq!(failure.error, "invalid_client");
+    assert_eq!(failure.description.as_deref(), Some("[redacted]"));
+}
+
 #[tokio::test]
 async fn success_is_recognised_without_its_content_type_and_at_any_2xx_status() {
     let provider = TestProvider::start().await;
@@ -176,7 +288,7 @@ async fn plain_http_to_elsewhere_is_never_sent() {
         ..resolved(&profile("https://idp.example")).await
     };
     let failure = upstream()
-        .redeem_refresh_token(&provider, &Secret::new("rt"))
+        .redeem_refresh_token(&provider, &Secret::new("rt"), fresh())
         .await
         .unwrap_err();
     assert_eq!(

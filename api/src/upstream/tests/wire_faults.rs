@@ -74,7 +74,7 @@ async fn call(token_url: &str, timeout: Duration) -> Result<TokenAnswer, CallFai
     };
     let upstream = upstream_with(timeout, Duration::ZERO);
     upstream
-        .redeem_refresh_token(&provider, &Secret::new("rt"))
+        .redeem_refresh_token(&provider, &Secret::new("rt"), fresh())
         .await
 }
 

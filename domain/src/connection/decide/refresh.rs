@@ -1,22 +1,26 @@
 //! Refreshing: who may redeem the refresh token, and what their answer means.
 
 use super::super::{
-    AttentionReason, Claim, Connection, ConnectionError, ConnectionEvent, CredentialState,
-    RefreshFailure, RefreshVerdict, Rotation, Status, classify,
+    AttentionReason, Claim, Connection, ConnectionCommand, ConnectionError, ConnectionEvent,
+    CredentialState, RefreshFailure, RefreshVerdict, ReuseGrace, Rotation, Status, classify,
 };
 use super::Decision;
 use crate::sealing::SealedRef;
 use crate::time::Timestamp;
 
 impl Connection {
-    pub(super) fn claim_refresh(
-        &self,
-        forced: bool,
-        deadline_ms: u64,
-        takeover: Option<u64>,
-        rotation: Rotation,
-        provider_epoch: u64,
-    ) -> Decision {
+    pub(super) fn claim_refresh(&self, command: &ConnectionCommand) -> Decision {
+        let &ConnectionCommand::ClaimRefresh {
+            forced,
+            deadline_ms,
+            takeover,
+            rotation,
+            reuse_grace,
+            provider_epoch,
+        } = command
+        else {
+            return Ok(Vec::new());
+        };
         let credential = self.refreshable()?;
         if let Some(held) = self.refresh.claim
             && takeover != Some(held.attempt)
@@ -39,7 +43,8 @@ impl Connection {
                     attempt: Some(unknown.attempt),
                 }]);
             }
-            unknown => unknown.is_some(),
+            Some(unknown) => !in_grace(unknown, reuse_grace),
+            None => false,
         };
         let attempt = self.refresh.attempts + 1;
         Ok(vec![ConnectionEvent::RefreshStarted {
@@ -48,7 +53,16 @@ impl Connection {
             credential_version: credential.sealed.version,
             repeat,
             forced,
+            first_sent_at: reuse_grace.and_then(|grace| self.first_sent_at(grace.now)),
         }])
+    }
+
+    /// When the refresh token that is about to be redeemed was first sent: now, unless an earlier attempt may have.
+    fn first_sent_at(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.earlier_redemption() {
+            Some(earlier) => earlier.first_sent_at,
+            None => Some(now),
+        }
     }
 
     /// The earlier attempt that may have spent the rotating token which is about to be redeemed.
@@ -58,9 +72,14 @@ impl Connection {
             Rotation::Auto => self.refresh.ever_rotated,
             Rotation::Never => false,
         };
+        self.earlier_redemption().filter(|_| rotating)
+    }
+
+    /// The earlier attempt that may have sent the token which is about to be redeemed.
+    fn earlier_redemption(&self) -> Option<Claim> {
         // A claim that is still held here is being taken over.
-        let unknown = self.refresh.claim.or(self.refresh.unknown)?;
-        (rotating && unknown.credential_version == self.credential_version).then_some(unknown)
+        let earlier = self.refresh.claim.or(self.refresh.unknown)?;
+        (earlier.credential_version == self.credential_version).then_some(earlier)
     }
 
     fn refreshable(&self) -> Result<&CredentialState, ConnectionError> {
@@ -147,4 +166,12 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// Whether the provider still takes the token that this attempt may have spent. Repeating it then is as good as the
+/// first time, and leaves the one repeat that is allowed for later.
+fn in_grace(unknown: Claim, grace: Option<ReuseGrace>) -> bool {
+    grace
+        .zip(unknown.first_sent_at)
+        .is_some_and(|(grace, first_sent_at)| grace.covers(first_sent_at))
 }

@@ -32,6 +32,7 @@ enum Wish {
         state: &'static str,
     },
     TakeOver(Rotation),
+    TakeOverInGrace(i64),
 }
 
 fn plain(command: Command) -> Wish {
@@ -61,6 +62,9 @@ impl Wish {
             Self::Capture { state } => capture(state, next),
             Self::TakeOver(rotation) => {
                 claim(rotation, connection.refresh.claim.map(|held| held.attempt))
+            }
+            Self::TakeOverInGrace(second) => {
+                claim_in_grace(second, connection.refresh.claim.map(|held| held.attempt))
             }
         }
     }
@@ -94,6 +98,8 @@ fn wishes() -> impl Strategy<Value = Wish> {
         1 => any::<bool>().prop_map(|exchange_deadline_passed| plain(Command::Expire { now: LAPSES, exchange_deadline_passed })),
         4 => rotations().prop_map(|rotation| plain(claim(rotation, None))),
         2 => rotations().prop_map(Wish::TakeOver),
+        4 => (0..100_i64).prop_map(|second| plain(claim_in_grace(second, None))),
+        2 => (0..100_i64).prop_map(Wish::TakeOverInGrace),
         4 => (0..3_u64, any::<bool>()).prop_map(|(back, rotated)| Wish::Refreshed { back, rotated }),
         4 => (0..3_u64, outcomes(), select(vec!["timeout", "invalid_grant", "status_503"])).prop_map(|(back, outcome, error)| Wish::Failed { back, outcome, error }),
         1 => Just(plain(Command::RequireAttention { reason: AttentionReason::ProviderRevoked })),
@@ -164,6 +170,19 @@ proptest! {
                 let unknown = state.refresh.claim.or(state.refresh.unknown).unwrap();
                 prop_assert!(!unknown.repeat);
                 prop_assert_eq!(unknown.credential_version, *credential_version);
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_send_of_a_token_is_remembered_until_it_is_replaced(wishes in vec(wishes(), 0..60)) {
+        let (states, history) = carry_out(wishes);
+        for (state, event) in states.iter().zip(&history) {
+            if let Event::RefreshStarted { credential_version, first_sent_at: Some(first), .. } = event
+                && let Some(earlier) = state.refresh.claim.or(state.refresh.unknown)
+                && earlier.credential_version == *credential_version
+            {
+                prop_assert_eq!(earlier.first_sent_at, Some(*first));
             }
         }
     }

@@ -35,6 +35,7 @@ fn a_claim_names_the_attempt_and_the_credential_it_redeems() {
         credential_version: 1,
         repeat: false,
         forced: false,
+        first_sent_at: None,
     };
     assert_eq!(
         active().decide(claim(Rotation::Auto, None)),
@@ -45,7 +46,8 @@ fn a_claim_names_the_attempt_and_the_credential_it_redeems() {
         Some(Claim {
             attempt: 1,
             repeat: false,
-            credential_version: 1
+            credential_version: 1,
+            first_sent_at: None,
         })
     );
 }
@@ -105,6 +107,7 @@ fn a_token_is_not_sent_to_a_host_that_its_provider_moved_to() {
         deadline_ms: DEADLINE_MS,
         takeover: None,
         rotation: Rotation::Auto,
+        reuse_grace: None,
         provider_epoch: EPOCH + 1,
     };
     let event = Event::AttentionRequired {
@@ -237,6 +240,106 @@ fn a_claim_whose_holder_died_has_an_unknown_outcome() {
     assert_eq!(
         held_again.decide(claim(Rotation::Auto, Some(3))),
         Ok(vec![event])
+    );
+}
+
+/// After this many attempts, a second apart since second 1000, of which nobody knows what became.
+fn unknown_in_grace(attempts: u64) -> Connection {
+    let mut connection = rotating();
+    for (attempt, second) in (2..).zip(1000..).take(attempts.try_into().unwrap()) {
+        connection = then(&connection, claim_in_grace(second, None));
+        connection = then(&connection, failed(attempt, Outcome::Unknown, "timeout"));
+    }
+    connection
+}
+
+#[test]
+fn within_the_grace_a_token_is_redeemed_again_without_limit() {
+    let often = unknown_in_grace(20);
+    assert_eq!(
+        started(often.decide(claim_in_grace(1029, None))),
+        (22, false)
+    );
+}
+
+#[test]
+fn after_the_grace_the_one_repeat_is_still_there_and_no_second() {
+    let often = unknown_in_grace(20);
+    assert_eq!(
+        started(often.decide(claim_in_grace(1030, None))),
+        (22, true)
+    );
+    let repeated = then(
+        &then(&often, claim_in_grace(1030, None)),
+        failed(22, Outcome::Unknown, "timeout"),
+    );
+    let event = Event::AttentionRequired {
+        reason: AttentionReason::RefreshOutcomeUnknown,
+        attempt: Some(22),
+    };
+    for second in [1000, 1029, 1031] {
+        assert_eq!(
+            repeated.decide(claim_in_grace(second, None)),
+            Ok(vec![event.clone()])
+        );
+    }
+}
+
+#[test]
+fn the_grace_is_counted_from_the_first_send_and_not_from_the_last() {
+    let twice = then(
+        &then(&unknown_in_grace(1), claim_in_grace(1029, None)),
+        failed(3, Outcome::Unknown, "timeout"),
+    );
+    assert_eq!(started(twice.decide(claim_in_grace(1031, None))), (4, true));
+}
+
+#[test]
+fn a_new_token_has_a_grace_of_its_own() {
+    let replaced = then(
+        &then(&unknown_in_grace(1), claim_in_grace(1029, None)),
+        rotated(3, 3),
+    );
+    let unknown = then(
+        &then(&replaced, claim_in_grace(1050, None)),
+        failed(4, Outcome::Unknown, "timeout"),
+    );
+    assert_eq!(
+        started(unknown.decide(claim_in_grace(1079, None))),
+        (5, false)
+    );
+    assert_eq!(
+        started(unknown.decide(claim_in_grace(1080, None))),
+        (5, true)
+    );
+}
+
+#[test]
+fn a_claim_whose_holder_died_is_taken_over_within_the_grace() {
+    let held = then(&rotating(), claim_in_grace(1000, None));
+    assert_eq!(
+        started(held.decide(claim_in_grace(1020, Some(2)))),
+        (3, false)
+    );
+    assert_eq!(
+        started(held.decide(claim_in_grace(1030, Some(2)))),
+        (3, true)
+    );
+}
+
+#[test]
+fn a_send_whose_time_nobody_noted_and_a_clock_that_went_back_have_no_grace() {
+    assert_eq!(
+        started(unknown_once().decide(claim_in_grace(1001, None))),
+        (3, true)
+    );
+    assert_eq!(
+        started(unknown_in_grace(1).decide(claim_in_grace(999, None))),
+        (3, true)
+    );
+    assert_eq!(
+        started(unknown_in_grace(1).decide(claim(Rotation::Auto, None))),
+        (3, true)
     );
 }
 

@@ -35,6 +35,15 @@ fn the_stored_events_fold() {
 }
 
 #[test]
+fn the_first_send_of_a_token_is_stored_where_it_counts_and_missing_otherwise() {
+    let stored = |claim| serde_json::to_value(&active().decide(claim).unwrap()[0]).unwrap();
+    let plain = stored(claim(Rotation::Auto, None));
+    assert!(plain.get("first_sent_at").is_none(), "{plain}");
+    let noted = stored(claim_in_grace(1000, None));
+    assert_eq!(noted["first_sent_at"], "1970-01-01T00:16:40.000000Z");
+}
+
+#[test]
 fn an_event_names_the_ciphertext_beside_it() {
     for (name, version) in [
         ("connection.requested", 1),

@@ -441,7 +441,7 @@ fn every_state_decides_every_command() {
         "the provider does not exist",
         "the provider was registered before",
     );
-    let host = "changing the host of `token_url` needs the client_secret again";
+    let host = "changing the host of `token_url` needs its secrets again";
     let change = "provider.updated";
     let table = [
         (

@@ -147,3 +147,22 @@ proptest! {
         prop_assert!(none.is_empty());
     }
 }
+
+#[test]
+fn the_private_key_is_the_one_at_the_top_and_a_text() {
+    let key = |params: Value| {
+        let (_, params) = split_secrets(object(params));
+        let secrets = ProviderSecrets {
+            params,
+            ..ProviderSecrets::default()
+        };
+        secrets.private_key().map(|key| key.expose().to_owned())
+    };
+    assert_eq!(
+        key(json!({"private_key": "canary"})).as_deref(),
+        Some("canary")
+    );
+    assert_eq!(key(json!({"private_key": {"kty": "canary"}})), None);
+    assert_eq!(key(json!({"inner": {"private_key": "canary"}})), None);
+    assert_eq!(key(json!({"private_key": MASK})), None);
+}

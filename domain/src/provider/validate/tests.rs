@@ -150,8 +150,40 @@ fn an_oauth_client_needs_a_secret_unless_it_authenticates_without() {
 }
 
 #[test]
+fn a_client_that_signs_needs_a_key_and_no_secret() {
+    let signing =
+        |params: Value| oauth2(json!({"auth_header": "private_key_jwt", "params": params}));
+    for params in [
+        json!({"private_key": "********"}),
+        json!({"private_key": "********", "private_key_id": "k-1", "private_key_alg": "PS256"}),
+        json!({"private_key": "********", "private_key_id": null, "private_key_alg": null}),
+    ] {
+        assert_eq!(signing(params).validate(false), Ok(()));
+    }
+    for (params, field) in [
+        (json!({}), "params.private_key"),
+        (json!({"private_key": ""}), "params.private_key"),
+        (json!({"private_key": {"kty": "RSA"}}), "params.private_key"),
+        (
+            json!({"private_key": "********", "private_key_id": 7}),
+            "params.private_key_id",
+        ),
+        (
+            json!({"private_key": "********", "private_key_id": ""}),
+            "params.private_key_id",
+        ),
+        (
+            json!({"private_key": "********", "private_key_alg": "HS256"}),
+            "params.private_key_alg",
+        ),
+    ] {
+        assert_eq!(refused(&signing(params)).as_deref(), Some(field));
+    }
+}
+
+#[test]
 fn a_method_that_is_not_known_or_not_built_is_refused() {
-    for method in ["private_key_jwt", "tls_client_auth", "X-Api-Key"] {
+    for method in ["tls_client_auth", "X-Api-Key"] {
         assert_eq!(
             refused(&oauth2(json!({"auth_header": method}))).as_deref(),
             Some("auth_header")
@@ -199,12 +231,108 @@ fn static_types_need_a_name_only() {
         "basic_auth",
         "hmac_payload",
         "aws_sigv4",
-        "path",
     ] {
-        let profile: ProviderProfile =
-            serde_json::from_value(json!({"name": "Example", "auth_type": auth_type})).unwrap();
-        assert_eq!(profile.validate(false), Ok(()), "{auth_type}");
+        assert_eq!(refused(&typed(auth_type, &json!({}))), None, "{auth_type}");
     }
+}
+
+fn typed(auth_type: &str, params: &Value) -> ProviderProfile {
+    let profile = json!({"name": "Example", "auth_type": auth_type, "params": params});
+    serde_json::from_value(profile).unwrap()
+}
+
+#[test]
+fn a_strategy_is_checked_where_it_was_given() {
+    let own =
+        |kind: &str, config: Value| json!({"auth_strategy": {"type": kind, "config": config}});
+    for (auth_type, params, field) in [
+        ("hmac_payload", json!({"algo": "md5"}), "params.algo"),
+        ("hmac_payload", json!({"encoding": 64}), "params.encoding"),
+        (
+            "hmac_payload",
+            json!({"header_name": "a b"}),
+            "params.header_name",
+        ),
+        (
+            "query_param",
+            json!({"param_name": ""}),
+            "params.param_name",
+        ),
+        (
+            "query_param",
+            json!({"param_name": ["key"]}),
+            "params.param_name",
+        ),
+        ("header", json!({"header_name": 7}), "params.header_name"),
+        (
+            "header",
+            json!({"param_name": "Content-Length"}),
+            "params.param_name",
+        ),
+        (
+            "basic_auth",
+            json!({"username_field": {}}),
+            "params.username_field",
+        ),
+        ("aws_sigv4", json!({"service": true}), "params.service"),
+        ("aws_sigv4", json!({"region": "eu/1"}), "params.region"),
+        (
+            "api_key",
+            own("hmac_payload", json!({"algo": "md5"})),
+            "params.auth_strategy.config.algo",
+        ),
+        (
+            "api_key",
+            own("query_param", json!({"param_name": 1})),
+            "params.auth_strategy.config.param_name",
+        ),
+        (
+            "api_key",
+            own("header", json!({"header_name": "Host"})),
+            "params.auth_strategy.config.header_name",
+        ),
+        ("api_key", own("path", json!({})), "api_base_url"),
+        ("path", json!({}), "api_base_url"),
+    ] {
+        let profile = typed(auth_type, &params);
+        assert_eq!(refused(&profile).as_deref(), Some(field), "{profile:?}");
+    }
+    let mut framing = typed("header", &json!({}));
+    framing.auth_header = Some("Content-Length".to_owned());
+    assert_eq!(refused(&framing).as_deref(), Some("auth_header"));
+}
+
+#[test]
+fn a_strategy_that_makes_sense_or_is_the_providers_own_is_taken() {
+    let own =
+        |kind: &str, config: Value| json!({"auth_strategy": {"type": kind, "config": config}});
+    for (auth_type, params) in [
+        ("path", json!({"template": "/bot{token}"})),
+        ("api_key", own("path", json!({"template": "/bot{token}"}))),
+        (
+            "api_key",
+            own("device_code", json!({"algo": 7, "nested": {}})),
+        ),
+        ("api_key", own("header", Value::Null)),
+        ("api_key", json!({"auth_strategy": null, "other": [1]})),
+        ("hmac_payload", json!({"algo": "sha1", "encoding": null})),
+        ("header", json!({"header_name": "", "param_name": "X-Key"})),
+    ] {
+        let profile = typed(auth_type, &params);
+        assert_eq!(refused(&profile), None, "{profile:?}");
+    }
+    let mut path = typed("path", &json!({}));
+    path.user_info_endpoint = Some("/bot{token}/getMe".to_owned());
+    assert_eq!(refused(&path), None);
+}
+
+#[test]
+fn the_rules_of_a_validation_are_checked() {
+    let params = json!({"validation": {"failure_status": "4xx"}});
+    let field = refused(&typed("api_key", &params));
+    assert_eq!(field.as_deref(), Some("params.validation.failure_status"));
+    let params = json!({"validation": {"skip": true, "failure_status": 400}});
+    assert_eq!(refused(&typed("api_key", &params)), None);
 }
 
 #[test]
@@ -267,6 +395,20 @@ fn named_params_have_their_forms() {
 }
 
 #[test]
+fn a_grace_is_a_whole_number_of_seconds_up_to_a_day() {
+    let with = |grace: Value| oauth2(json!({"params": {"refresh_reuse_grace_seconds": grace}}));
+    for good in [json!(null), json!(0), json!(30), json!(86_400)] {
+        assert_eq!(refused(&with(good)), None);
+    }
+    for bad in [json!(-1), json!(1.5), json!("30"), json!(86_401), json!([])] {
+        assert_eq!(
+            refused(&with(bad)).as_deref(),
+            Some("params.refresh_reuse_grace_seconds")
+        );
+    }
+}
+
+#[test]
 fn a_refusal_names_the_field_in_a_sentence() {
     let error = oauth2(json!({"token_url": "x"}))
         .validate(true)
@@ -282,7 +424,7 @@ fn quirks_have_the_types_they_need() {
     for (name, good, bad) in [
         ("skip_scope_on_auth", json!(true), json!("yes")),
         ("skip_scope_on_exchange", json!(false), json!(0)),
-        ("id_token_as_access_token", json!(true), json!([])),
+        ("id_token_as_access_token", json!(false), json!([])),
         ("scope_separator", json!(","), json!("")),
         ("token_request_format", json!("json"), json!("xml")),
         (
@@ -306,4 +448,14 @@ fn quirks_have_the_types_they_need() {
             Some(format!("params.{name}"))
         );
     }
+}
+
+#[test]
+fn an_id_token_is_given_to_agents_only_where_it_can_be_verified() {
+    let params = json!({"id_token_as_access_token": true});
+    let without = oauth2(json!({"params": params}));
+    let field = "params.id_token_as_access_token";
+    assert_eq!(refused(&without).as_deref(), Some(field));
+    let with = oauth2(json!({"params": params, "issuer": "https://idp.example"}));
+    assert_eq!(refused(&with), None);
 }
