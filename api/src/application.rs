@@ -17,6 +17,7 @@ use crate::keys::{StateKey, StateToken};
 use crate::random::{RandomnessUnavailable, make_uuid};
 use crate::return_url::ReturnUrlPolicy;
 use crate::upstream::{CallFailure, Fresh, Upstream};
+use crate::user_context::UserContexts;
 
 pub mod capture_credential;
 pub mod check_connection;
@@ -29,6 +30,7 @@ pub mod keyring;
 pub mod list_connections;
 pub mod manage_agents;
 pub mod manage_providers;
+pub mod open_session;
 mod patience;
 pub mod pending;
 pub mod provider_health;
@@ -37,6 +39,7 @@ pub mod recent;
 mod record_credential;
 pub mod refresh_connection;
 pub mod revoke_connection;
+pub mod sessions;
 pub mod token;
 pub mod waiters;
 
@@ -60,6 +63,8 @@ pub struct Parts {
     pub keyring: Keyring,
     /// Makes and checks one-time states.
     pub state_key: StateKey,
+    /// Who vouches for users that agents act for.
+    pub user_contexts: UserContexts,
     /// Where users may be sent back to.
     pub return_urls: ReturnUrlPolicy,
     /// What is configured.

@@ -33,9 +33,11 @@ use crate::keys::ServerKeys;
 use crate::metrics::Metrics;
 use crate::random::make_bytes;
 use crate::upstream::{Upstream, UpstreamConfig};
+use crate::user_context::UserContexts;
 use crate::workers::{
     Comparisons, Rebuilds, Verifications, check_providers, rebuild_and_record, record_denials,
-    record_last_denials, reload_keys, revoke_at_providers, sweep, upgrade_metadata,
+    record_last_denials,
+    sweep_sessions, reload_keys, revoke_at_providers, sweep, upgrade_metadata,
 };
 
 /// How long requests under way may take to end.
@@ -100,6 +102,7 @@ async fn run(
     let pending = tokio::spawn(application.clone().follow_pending());
     let denials = tokio::spawn(record_denials(application.clone(), stopped.clone()));
     let sweeper = tokio::spawn(sweep(application.clone(), stopped.clone()));
+    let sessions = tokio::spawn(sweep_sessions(application.clone(), stopped.clone()));
     let revoker = tokio::spawn(revoke_at_providers(application.clone(), stopped.clone()));
     let checker = tokio::spawn(check_providers(
         application.clone(),
@@ -129,7 +132,7 @@ async fn run(
     stopping.send_replace(true);
     let drained = async {
         tokio::join!(
-            gateway, broker, sweeper, upgrade, waker, reloader, revoker, pending, denials, checker
+            gateway, broker, sweeper, sessions, upgrade, waker, reloader, revoker, pending, denials, checker
         )
     };
     if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
@@ -260,6 +263,7 @@ fn application(
             config.upstream_timeout,
         ))?,
         keyring: Keyring::new(keys.kek.clone(), ledger.backend().clone()),
+        user_contexts: UserContexts::new(&config.user_contexts, config.upstream_timeout)?,
         state_key: keys.state_key.clone(),
         return_urls: config.return_urls.clone(),
         policy: Policy {

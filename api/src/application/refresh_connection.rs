@@ -112,7 +112,7 @@ impl Application {
     ) -> Result<TokenPayload, RefreshTokenError> {
         let id = ConnectionId::parse(id).map_err(|_| RefreshError::NotFound)?;
         self.refresh(&id, Refresh::Forced, metadata).await?;
-        Ok(self.hand_out(&id, None, door, metadata).await?)
+        Ok(self.hand_out(&id, None, door.into(), metadata).await?)
     }
 
     /// Refreshes, or waits for the refresh that is under way.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{AttentionReason, ConnectionEvent, FailureReason, Outcome};
 use crate::decider::StateVersion;
 use crate::provider::{AuthType, ProviderId};
+use crate::scope::Since;
 use crate::sealing::SealedRef;
 use crate::time::Timestamp;
 
@@ -158,9 +159,10 @@ pub struct Connection {
     pub auth_type: Option<AuthType>,
     /// The scopes granted.
     pub scopes: Vec<String>,
-    /// Rises whenever something that was granted is no longer, and with the end. What was opened under another epoch is
-    /// dead.
+    /// Rises whenever something that was granted is no longer, and with the end.
     pub epoch: u64,
+    /// Since which epoch each scope has been granted.
+    granted_since: Since,
     /// The application's own notes.
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
     /// The consent that is pending.
@@ -336,7 +338,23 @@ impl Connection {
     fn on_granted(&mut self, scopes: &[String]) {
         let narrower = self.scopes.iter().any(|scope| !scopes.contains(scope));
         self.epoch += u64::from(narrower);
+        self.granted_since.update(scopes, self.epoch);
         scopes.clone_into(&mut self.scopes);
+    }
+
+    /// Whether it has not ended.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        match self.status {
+            Status::Pending | Status::Active | Status::Attention | Status::Failed => true,
+            Status::Absent | Status::Revoked | Status::Deleted => false,
+        }
+    }
+
+    /// Whether it has been granted these scopes without a break since `epoch`.
+    #[must_use]
+    pub fn still_grants(&self, scopes: &[String], epoch: u64) -> bool {
+        self.is_there() && self.granted_since.holds(scopes, epoch)
     }
 
     fn on_connected(&mut self, credential: CredentialState) {

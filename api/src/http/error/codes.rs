@@ -103,6 +103,36 @@ refusals! {
     BAD_REQUEST invalid_agent_id;
     /// 409: an agent of this id is registered.
     CONFLICT agent_exists;
+    /// 400: a session names no agent.
+    BAD_REQUEST missing_agent_id;
+    /// 400: a session asks for no scope.
+    BAD_REQUEST missing_scopes;
+    /// 400: a session would last too long, or not at all; detail `max_ttl_seconds`.
+    BAD_REQUEST invalid_ttl;
+    /// 400: a session on behalf of a user has nobody who vouches for the user.
+    BAD_REQUEST missing_user_context_token;
+    /// 400: scopes of a provider, and no connection to use there.
+    BAD_REQUEST missing_connection_selector;
+    /// 400: a connection's id is none.
+    BAD_REQUEST invalid_connection_id;
+    /// 400: some scopes are a provider's and some are not; detail `scope`.
+    BAD_REQUEST mixed_scopes;
+    /// 400: the connection's provider gives no access tokens.
+    BAD_REQUEST unsupported_agent_session_provider;
+    /// 403: the agent is not active.
+    FORBIDDEN agent_inactive;
+    /// 403: the agent is not registered for a scope; detail `scope`.
+    FORBIDDEN scope_not_allowed;
+    /// 403: the connection was not granted a scope; detail `scope`.
+    FORBIDDEN scope_not_granted;
+    /// 403: on behalf of a user, the agent is not registered for a scope; detail `scope`.
+    FORBIDDEN scope_not_permitted_for_agent;
+    /// 403: the user may not do what a scope permits; detail `scope`.
+    FORBIDDEN user_not_authorized_for_scope;
+    /// 404: no such session.
+    NOT_FOUND session_not_found;
+    /// 409: several connections fit; detail `choices`.
+    CONFLICT connection_ambiguous;
     /// 404: no such agent; detail `agent_id`.
     NOT_FOUND agent_not_found;
     /// 404: no such provider; detail `provider_id` or `provider_name`.
