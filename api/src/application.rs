@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::keys::{StateKey, StateToken};
 use crate::random::{RandomnessUnavailable, make_uuid};
 use crate::return_url::ReturnUrlPolicy;
+use crate::session_tokens::SessionTokens;
 use crate::upstream::{CallFailure, Fresh, Upstream};
 use crate::user_context::UserContexts;
 
@@ -39,6 +40,7 @@ pub mod recent;
 mod record_credential;
 pub mod refresh_connection;
 pub mod revoke_connection;
+pub mod session_keys;
 pub mod sessions;
 pub mod token;
 pub mod waiters;
@@ -61,6 +63,8 @@ pub struct Parts {
     pub recent: recent::Recent,
     /// Seals and opens secrets.
     pub keyring: Keyring,
+    /// Signs and verifies session tokens.
+    pub session_tokens: SessionTokens,
     /// Makes and checks one-time states.
     pub state_key: StateKey,
     /// Who vouches for users that agents act for.

@@ -130,6 +130,10 @@ pub struct Config {
     pub state_ttl: Duration,
     /// How long before its expiry a credential is refreshed.
     pub refresh_skew: Duration,
+    /// For whom session tokens are, when that is not their issuer.
+    pub session_audience: Option<String>,
+    /// How long a session token lives at most.
+    pub session_max_ttl: Duration,
     /// How long a call to a provider may take in all.
     pub upstream_timeout: Duration,
     /// How often each provider is checked; never when it is zero.

@@ -13,6 +13,7 @@ pub mod random;
 pub mod return_url;
 pub mod schema;
 pub mod server;
+pub mod session_tokens;
 pub mod source;
 pub mod upstream;
 pub mod user_context;

@@ -32,12 +32,13 @@ use crate::http::serve::HEADERS_WITHIN;
 use crate::keys::ServerKeys;
 use crate::metrics::Metrics;
 use crate::random::make_bytes;
+use crate::session_tokens::SessionTokens;
 use crate::upstream::{Upstream, UpstreamConfig};
 use crate::user_context::UserContexts;
 use crate::workers::{
-    Comparisons, Rebuilds, Verifications, check_providers, rebuild_and_record, record_denials,
-    record_last_denials,
-    sweep_sessions, reload_keys, revoke_at_providers, sweep, upgrade_metadata,
+    Comparisons, Rebuilds, Verifications, check_providers, keep_session_keys, rebuild_and_record,
+    record_denials, record_last_denials, reload_keys, revoke_at_providers, sweep, sweep_sessions,
+    upgrade_metadata,
 };
 
 /// How long requests under way may take to end.
@@ -103,6 +104,7 @@ async fn run(
     let denials = tokio::spawn(record_denials(application.clone(), stopped.clone()));
     let sweeper = tokio::spawn(sweep(application.clone(), stopped.clone()));
     let sessions = tokio::spawn(sweep_sessions(application.clone(), stopped.clone()));
+    let session_keys = tokio::spawn(keep_session_keys(application.clone(), stopped.clone()));
     let revoker = tokio::spawn(revoke_at_providers(application.clone(), stopped.clone()));
     let checker = tokio::spawn(check_providers(
         application.clone(),
@@ -132,7 +134,18 @@ async fn run(
     stopping.send_replace(true);
     let drained = async {
         tokio::join!(
-            gateway, broker, sweeper, sessions, upgrade, waker, reloader, revoker, pending, denials, checker
+            gateway,
+            broker,
+            sweeper,
+            upgrade,
+            waker,
+            reloader,
+            revoker,
+            pending,
+            denials,
+            checker,
+            session_keys,
+            sessions
         )
     };
     if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
@@ -264,6 +277,11 @@ fn application(
         ))?,
         keyring: Keyring::new(keys.kek.clone(), ledger.backend().clone()),
         user_contexts: UserContexts::new(&config.user_contexts, config.upstream_timeout)?,
+        session_tokens: SessionTokens::new(
+            config.public_url(gateway),
+            config.session_audience.clone(),
+            config.session_max_ttl,
+        ),
         state_key: keys.state_key.clone(),
         return_urls: config.return_urls.clone(),
         policy: Policy {

@@ -5,6 +5,7 @@ mod comparisons;
 mod health;
 mod keys;
 mod newest;
+mod session_keys;
 mod verification;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use comparisons::{CompareStatus, Comparisons};
 pub use health::check_providers;
 pub use keys::reload_keys;
 pub use newest::AlreadyRunning;
+pub use session_keys::keep_session_keys;
 pub use verification::{VerificationRunning, VerificationStatus, Verifications};
 
 /// Between two sweeps.

@@ -1,9 +1,17 @@
-//! What operators and the program itself did to the vault: a stream per node, without a state.
+//! What operators and the program itself did to the vault: a stream per node, without a state, and one stream of all
+//! nodes, which is the [keys of session tokens](SessionKeys).
 
 use serde::{Deserialize, Serialize};
 
 use crate::decider::domain_event;
+use crate::sealing::KeyId;
 use crate::stream::StreamKey;
+
+mod session_keys;
+
+pub use session_keys::{
+    PUBLISHED_FOR, SessionKey, SessionKeyState, SessionKeys, session_key_stream,
+};
 
 /// The type of these streams.
 pub const STREAM_TYPE: &str = "vault";
@@ -39,10 +47,39 @@ pub enum VaultEvent {
         /// The names of those that open nothing any more.
         removed: Vec<String>,
     },
+    /// A key that signs session tokens was made; the data key of this id is stored with it.
+    #[serde(rename = "vault.session_key_created")]
+    SessionKeyCreated {
+        /// The key's id, in tokens too.
+        kid: KeyId,
+    },
+    /// A key that signed session tokens was destroyed, and what it signed is no longer believed.
+    #[serde(rename = "vault.session_key_retired")]
+    SessionKeyRetired {
+        /// The key's id.
+        kid: KeyId,
+        /// Why.
+        reason: RetireReason,
+    },
+}
+
+/// Why a key that signed session tokens is destroyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetireReason {
+    /// Another one signs, and everything this one signed is over.
+    Superseded,
+    /// Somebody else may have it.
+    Compromised,
 }
 
 /// The stored names.
-pub const EVENT_TYPES: &[&str] = &["vault.projection_rebuilt", "vault.api_keys_changed"];
+pub const EVENT_TYPES: &[&str] = &[
+    "vault.projection_rebuilt",
+    "vault.api_keys_changed",
+    "vault.session_key_created",
+    "vault.session_key_retired",
+];
 
 impl VaultEvent {
     /// The name it is stored under; frozen.
@@ -51,6 +88,8 @@ impl VaultEvent {
         match self {
             Self::ProjectionRebuilt { .. } => "vault.projection_rebuilt",
             Self::ApiKeysChanged { .. } => "vault.api_keys_changed",
+            Self::SessionKeyCreated { .. } => "vault.session_key_created",
+            Self::SessionKeyRetired { .. } => "vault.session_key_retired",
         }
     }
 }

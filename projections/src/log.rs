@@ -325,24 +325,25 @@ pub(crate) async fn newest(
     }
 }
 
-/// The events of a stream, the oldest first.
+/// The events of a stream after a sequence, the oldest first.
 pub(crate) async fn of_stream(
     backend: &Backend,
     stream: &StreamKey,
+    after: u64,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
-    let (kind, id) = (stream.stream_type.clone(), stream.id.clone());
+    let (kind, id, after) = (stream.stream_type.clone(), stream.id.clone(), signed(after));
     match backend {
         Backend::Sqlite(database) => {
-            let condition = "WHERE aggregate_type = ?1 AND aggregate_id = ?2 ORDER BY sequence";
+            let condition = "WHERE aggregate_type = ?1 AND aggregate_id = ?2 AND sequence > ?3 ORDER BY sequence";
             let read = move |connection: &rusqlite::Connection| {
-                sqlite::select_events(connection, condition, [kind, id])
+                sqlite::select_events(connection, condition, params![kind, id, after])
             };
             database.read(read).await
         }
         Backend::Postgres(database) => {
-            let condition = "WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence";
-            let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-                [(&kind, Type::TEXT), (&id, Type::TEXT)];
+            let condition = "WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 ORDER BY sequence";
+            let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+                [(&kind, Type::TEXT), (&id, Type::TEXT), (&after, Type::INT8)];
             let client = database.client().await?;
             postgres::select_events(&client, condition, &parameters)
                 .await

@@ -7,7 +7,7 @@ use nexus_domain::reference::ConnectionReference;
 use nexus_domain::session::SessionId;
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
-use nexus_ledger::{Backend, ReadError};
+use nexus_ledger::{Backend, ReadError, RecordedEvent};
 use tokio_postgres::types::Type;
 
 use crate::agents::{AgentRow, Agents};
@@ -269,7 +269,7 @@ impl ReadStore {
         id: &AgentId,
         at: Timestamp,
     ) -> Result<Option<AgentRow>, QueryError> {
-        let events = log::of_stream(&self.backend, &StreamKey::agent(id)).await?;
+        let events = log::of_stream(&self.backend, &StreamKey::agent(id), 0).await?;
         let mut until = events.iter().take_while(|event| event.recorded_at <= at);
         until
             .try_fold(None, Agents::apply)
@@ -361,6 +361,18 @@ impl ReadStore {
         };
         let condition = Condition::new(sql, parameters);
         self.selections.select::<Connections>(condition).await
+    }
+
+    /// The events of a stream after a sequence, the oldest first; for streams that stay short.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn events_of(
+        &self,
+        stream: &StreamKey,
+        after: u64,
+    ) -> Result<Vec<RecordedEvent>, QueryError> {
+        Ok(log::of_stream(&self.backend, stream, after).await?)
     }
 
     /// The database.

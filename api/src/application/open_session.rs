@@ -7,7 +7,7 @@ use nexus_domain::access::{AccessEvent, access_stream};
 use nexus_domain::agent::AgentId;
 use nexus_domain::credential::Credential;
 use nexus_domain::metadata::Metadata;
-use nexus_domain::reference::{ConnectionId, ConnectionReference};
+use nexus_domain::reference::ConnectionId;
 use nexus_domain::scope::{InvalidScope, tidy};
 use nexus_domain::secret::Secret;
 use nexus_domain::session::{
@@ -415,7 +415,9 @@ impl Application {
         let connected = decided.target.connected();
         let mut token = None;
         if let (true, Some(connected)) = (decided.granted.provider_scopes, connected) {
-            let (given, ends) = self.provider_token(connected, &decided.id, metadata).await?;
+            let (given, ends) = self
+                .provider_token(connected, &decided.id, metadata)
+                .await?;
             expires_at = ends.map_or(expires_at, |ends| ends.min(expires_at));
             token = Some(given);
         }

@@ -6,9 +6,9 @@ use nexus_domain::session::{
     CloseReason, Ended, Opening, Session, SessionCommand, SessionId, Status,
 };
 use nexus_ledger::{Context, ExecuteError};
-use nexus_projections::{SessionRow, SessionsOf};
+use nexus_projections::{ConnectionRow, SessionRow, SessionsOf};
 
-use super::{Application, Fault};
+use super::{Application, Fault, is_of_subject};
 
 /// So many sessions are looked at together.
 const BATCH: u32 = 1_000;
@@ -25,6 +25,14 @@ pub struct CurrentSession {
     pub connection_id: Option<String>,
     /// How it ended, if it has.
     pub ended: Option<Ended>,
+}
+
+/// Whether a session may be the caller's: where it has a user, that is who the caller says it calls for, if it says so.
+fn is_anybodys(opening: &Opening, connection: Option<&ConnectionRow>, metadata: &Metadata) -> bool {
+    let user = opening.principal.as_ref().map(|user| &user.acting_for);
+    let workspace = connection.map(|row| &row.state.workspace_id);
+    let owners: Vec<&String> = user.into_iter().chain(workspace).collect();
+    owners.is_empty() || owners.iter().any(|owner| is_of_subject(owner, metadata))
 }
 
 /// Sessions that are dead, and the last that was looked at.
@@ -61,19 +69,13 @@ impl Application {
         let bound = opening.bound.as_ref();
         let connection = match bound {
             Some(bound) => {
-                let found = self.reads.connection(&bound.connection.to_string());
-                found.await.map_err(Fault::from)?
+                let reference = bound.connection.to_string();
+                let found = self.reads.connection(&reference).await;
+                found.map_err(Fault::from)?
             }
             None => None,
         };
-        let principal = opening.principal.as_ref();
-        let owner = principal.map(|principal| principal.acting_for.as_str());
-        let workspace = connection.as_ref().map(|row| row.state.workspace_id.as_str());
-        let subject = metadata.subject.as_deref();
-        let mut owners = owner.into_iter().chain(workspace).peekable();
-        if let (Some(subject), true) = (subject, owners.peek().is_some())
-            && !owners.any(|owner| owner == subject)
-        {
+        if !is_anybodys(&opening, connection.as_deref(), metadata) {
             return Err(SessionsError::NotFound);
         }
         let ended = self.ended(&row).await?;
@@ -96,11 +98,7 @@ impl Application {
         };
         let agent = self.reads.agent(&opening.agent_id).await?;
         let connection = match &opening.bound {
-            Some(bound) => {
-                self.reads
-                    .connection(&bound.connection.to_string())
-                    .await?
-            }
+            Some(bound) => self.reads.connection(&bound.connection.to_string()).await?,
             None => None,
         };
         let agent = agent.as_ref().map(|row| &row.state);
@@ -139,7 +137,9 @@ impl Application {
             metadata,
             ..Context::default()
         };
-        let executed = self.ledger.execute::<Session>(id.as_str(), command, context);
+        let executed = self
+            .ledger
+            .execute::<Session>(id.as_str(), command, context);
         match executed.await {
             Ok(_) => Ok(()),
             Err(ExecuteError::Append(error)) => Err(error.into()),
@@ -175,11 +175,12 @@ impl Application {
         let mut after = String::new();
         while let Some(page) = self.dead_sessions(of, &after).await? {
             after = page.last;
-            let recorded = stream::iter(page.dead)
-                .map(|(id, reason)| async move {
-                    self.record_end(&id, reason, metadata.clone()).await
-                })
-                .buffer_unordered(TOGETHER);
+            let recorded =
+                stream::iter(page.dead)
+                    .map(|(id, reason)| async move {
+                        self.record_end(&id, reason, metadata.clone()).await
+                    })
+                    .buffer_unordered(TOGETHER);
             let outcomes: Vec<Result<(), Fault>> = recorded.collect().await;
             outcomes.into_iter().collect::<Result<Vec<()>, Fault>>()?;
         }

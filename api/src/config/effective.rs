@@ -153,6 +153,14 @@ fn limits(config: &Config) -> Vec<Row> {
         ("REFRESH_SKEW", duration(config.refresh_skew)),
         ("UPSTREAM_TIMEOUT", duration(config.upstream_timeout)),
         (
+            "SESSION_AUDIENCE",
+            config
+                .session_audience
+                .clone()
+                .unwrap_or_else(|| "as BASE_URL".to_owned()),
+        ),
+        ("SESSION_MAX_TTL", duration(config.session_max_ttl)),
+        (
             "HEALTH_CHECK_INTERVAL",
             duration(config.health_check_interval),
         ),

@@ -98,6 +98,10 @@ settings! {
         upstream_timeout "UPSTREAM_TIMEOUT",
         /// How often each provider is checked; 0 for never [default: 5m]
         health_check_interval "HEALTH_CHECK_INTERVAL",
+        /// For whom session tokens are [default: the public URL, as their issuer]
+        session_audience "SESSION_AUDIENCE",
+        /// How long a session token lives at most, from 60s to 24h [default: 1h]
+        session_max_ttl "SESSION_MAX_TTL",
         /// Port of the Gateway; 0 takes a free one [default: 8090]
         port "PORT",
         /// Port of the Broker; 0 takes a free one [default: 8080]

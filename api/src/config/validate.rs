@@ -65,6 +65,8 @@ impl Settings {
                 self.refresh_skew.as_ref(),
                 Duration::from_mins(1),
             )?,
+            session_audience: session_audience(&self)?,
+            session_max_ttl: session_max_ttl(&self)?,
             upstream_timeout: upstream_timeout(&self)?,
             health_check_interval: duration(
                 "HEALTH_CHECK_INTERVAL",
@@ -222,6 +224,27 @@ fn token_expires_at(settings: &Settings) -> Result<ExpiresAs, ConfigError> {
             format!("`{other}` is neither epoch nor rfc3339"),
         )),
     }
+}
+
+/// A `StringOrURI` (RFC 7519 §2): what has a colon is a URI.
+fn session_audience(settings: &Settings) -> Result<Option<String>, ConfigError> {
+    let Some(text) = given(settings.session_audience.as_ref()) else {
+        return Ok(None);
+    };
+    if text.chars().any(char::is_control) || (text.contains(':') && Url::parse(text).is_err()) {
+        let problem = format!("`{}` is neither a URI nor a name", text.escape_debug());
+        return Err(ConfigError::new("SESSION_AUDIENCE", problem));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+fn session_max_ttl(settings: &Settings) -> Result<Duration, ConfigError> {
+    let (setting, hour) = ("SESSION_MAX_TTL", Duration::from_hours(1));
+    let ttl = duration(setting, settings.session_max_ttl.as_ref(), hour)?;
+    if ttl < Duration::from_mins(1) || ttl > Duration::from_hours(24) {
+        return Err(ConfigError::new(setting, "must be from 60s to 24h"));
+    }
+    Ok(ttl)
 }
 
 fn upstream_timeout(settings: &Settings) -> Result<Duration, ConfigError> {

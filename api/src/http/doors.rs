@@ -18,12 +18,14 @@ mod check_connection;
 mod connections;
 mod docs;
 mod health;
+mod jwks;
 mod metrics;
 mod projections;
 mod providers;
 mod refresh;
 mod request_connection;
 mod revoke;
+mod session_keys;
 mod surfaces;
 mod token;
 

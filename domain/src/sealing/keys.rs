@@ -58,6 +58,17 @@ impl DataKey {
     pub fn from_bytes(bytes: [u8; KEY_LENGTH]) -> Self {
         Self(Zeroizing::new(bytes))
     }
+
+    /// The Ed25519 seed (RFC 8032 §5.1.5) of a data key that stands for a signing key and seals nothing: SHA-256 over
+    /// `nexus session key v1` and the key, so that the key itself stays here.
+    #[must_use]
+    pub fn derive_signing_seed(&self) -> Zeroizing<[u8; 32]> {
+        let hash = Sha256::new()
+            .chain_update(b"nexus session key v1")
+            .chain_update(*self.0)
+            .finalize();
+        Zeroizing::new(hash.into())
+    }
 }
 
 impl fmt::Debug for DataKey {
@@ -138,6 +149,9 @@ mod tests {
     /// Computed by another implementation.
     const FROZEN: &str = "333333333333333333333333333333333333333333333333988655ab5a492115a0b60a86\
                           eccfdcf4a9655edc6e9156aec946b458b235dd637c3c3481b8780600bf80784dec53af7c";
+
+    /// Computed by another implementation.
+    const FROZEN_SEED: &str = "78d1c91a5a1cce3deba2c2c3546bc3ee5955acdd8ea17c77cc8b3967b0c5ab95";
 
     fn kek() -> KeyEncryptionKey {
         KeyEncryptionKey::from_bytes([0x11; KEY_LENGTH])
@@ -259,6 +273,12 @@ mod tests {
             unwrap(&kek(), &WrappedKey { bytes, ..wrapped() }).unwrap_err(),
             SealingError::Malformed
         );
+    }
+
+    #[test]
+    fn the_seed_of_a_signing_key_is_frozen() {
+        let seed = DataKey::from_bytes([0x22; KEY_LENGTH]).derive_signing_seed();
+        assert_eq!(hex(&*seed), FROZEN_SEED);
     }
 
     #[test]

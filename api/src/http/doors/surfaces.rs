@@ -10,9 +10,9 @@ use ipnet::IpNet;
 use tower_http::cors::CorsLayer;
 
 use super::{
-    Doors, agents, audit, audit_proof, callback, capture, capture_form, check_connection,
-    connections, docs, health, metrics, projections, providers, refresh, request_connection,
-    revoke, token,
+    Doors, agent_sessions, agents, audit, audit_proof, callback, capture, capture_form,
+    check_connection, connections, docs, health, jwks, metrics, projections, providers, refresh,
+    request_connection, revoke, session_keys, token,
 };
 use crate::config::RateLimits;
 use crate::http::access::{with_allow_list, with_rate_limit};
@@ -76,16 +76,18 @@ pub fn gateway(doors: Doors, access: &Access) -> Router {
         ))
         .merge(browser_doors(access));
     let health = Router::new().route("/v1/health", get(health::get));
+    let published = Router::new().route("/.well-known/jwks.json", get(jwks::get));
     let resolve_needs_key = doors.resolve_needs_key || access.all_need_keys;
     let guarded = [
         Guarded::listed(providers::gateway_routes(), KeyPolicy::AdminToWrite),
         Guarded::listed(listing, KeyPolicy::Admin),
+        Guarded::listed(agent_sessions::routes(), KeyPolicy::Any),
         Guarded::listed(connections, needs_key(access.all_need_keys)),
         Guarded::listed(
             with_rate_limit(resolve, limits.token),
             needs_key(resolve_needs_key),
         ),
-        Guarded::open(open.merge(health)),
+        Guarded::open(open.merge(health).merge(published)),
     ];
     let cors = access.cors_origins.clone();
     surface(Surface::Gateway, doors, guarded, access, cors)
@@ -131,6 +133,7 @@ pub fn broker(doors: Doors, access: &Access) -> Router {
     let keyed = providers::broker_routes()
         .merge(connections::broker_routes())
         .merge(agents::routes())
+        .merge(session_keys::routes())
         .route("/auth/consent-spec", post(request_connection::post))
         .route("/audit", get(audit::get))
         .route("/v1/audit", get(audit::get))
