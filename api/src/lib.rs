@@ -4,6 +4,7 @@
 pub mod application;
 pub mod apply;
 pub mod config;
+mod hex;
 pub mod http;
 pub mod keys;
 pub mod logging;

@@ -26,12 +26,13 @@ use sha2::{Digest, Sha256};
 use super::manage_providers::{ProviderKey, find_provider};
 use super::read_token::{Door, ReadTokenError};
 use super::{Application, Fault, is_of_subject};
+use crate::hex::hex;
 use crate::random::make_bytes;
 use crate::session_tokens::{Actor, Claims};
 use crate::user_context::UserContextError;
 
 /// How long a session lasts when nobody says.
-const DEFAULT_TTL: Duration = Duration::from_secs(900);
+const DEFAULT_TTL: Duration = Duration::from_mins(15);
 /// How many connections of several that fit are named.
 const CHOICES: u32 = 50;
 /// How often the gates are passed again because what was decided on moved.
@@ -605,8 +606,7 @@ impl Decided {
             })),
             "principal": self.principal,
         });
-        let digest = Sha256::digest(inputs.to_string());
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&Sha256::digest(inputs.to_string()))
     }
 }
 

@@ -121,7 +121,7 @@ impl Application {
             Some(Ended::Closed(reason)) => reason,
         };
         self.record_end(&current.id, reason, metadata).await?;
-        Ok(self.session(id, &Metadata::default()).await?)
+        self.session(id, &Metadata::default()).await
     }
 
     /// Records the end of a session that is open in the log.
