@@ -27,6 +27,7 @@ pub mod complete_consent;
 pub mod connect;
 pub mod denials;
 pub mod expire_connections;
+pub mod introspect;
 pub mod keyring;
 pub mod list_connections;
 pub mod manage_agents;

@@ -22,8 +22,10 @@ mod jwk;
 mod jws;
 #[cfg(test)]
 mod tests;
+mod verified;
 
 pub use claims::{Actor, Claims};
+use verified::Verified;
 
 /// A text is no session token that is good here and now. Which of its parts is wrong is nobody's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +79,7 @@ pub struct SessionTokens {
     audience: String,
     max_ttl: Duration,
     known: RwLock<Arc<KnownKeys>>,
+    verified: Verified,
     /// When the keys were last looked up; held while they are.
     pub(crate) looked: Mutex<Option<Instant>>,
 }
@@ -99,6 +102,7 @@ impl SessionTokens {
             issuer,
             max_ttl,
             known: RwLock::default(),
+            verified: Verified::default(),
             looked: Mutex::default(),
         }
     }
@@ -107,6 +111,18 @@ impl SessionTokens {
     #[must_use]
     pub fn max_ttl(&self) -> Duration {
         self.max_ttl
+    }
+
+    /// Whose tokens these are.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// For whom they are.
+    #[must_use]
+    pub fn audience(&self) -> &str {
+        &self.audience
     }
 
     /// The keys as they were last looked up.
@@ -146,15 +162,28 @@ impl SessionTokens {
     ///
     /// # Errors
     /// [`InvalidToken`]
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, InvalidToken> {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, InvalidToken> {
         let kid = jws::kid(token).ok_or(InvalidToken)?;
         let known = self.known();
+        // What a destroyed key signed is not believed any more, however recently it was.
         let opened = known.opened(kid).ok_or(InvalidToken)?;
+        let claims = self
+            .verified
+            .claims(token, || self.signed(token, kid, opened))?;
+        if now.as_seconds() < claims.exp {
+            Ok(claims)
+        } else {
+            Err(InvalidToken)
+        }
+    }
+
+    /// What a token says that is of this vault and for its audience, signed with this key.
+    fn signed(&self, token: &str, kid: KeyId, opened: &OpenedKey) -> Result<Claims, InvalidToken> {
         let payload = jws::verified(token, &jws::header(kid), &opened.key.verifying_key());
         let payload = payload.ok_or(InvalidToken)?;
         let payload: Payload = serde_json::from_slice(&payload).map_err(|_| InvalidToken)?;
         let ours = payload.iss == self.issuer && payload.aud == self.audience;
-        if ours && now.as_seconds() < payload.claims.exp {
+        if ours {
             Ok(payload.claims)
         } else {
             Err(InvalidToken)

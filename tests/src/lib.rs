@@ -35,6 +35,7 @@ mod proxy;
 mod real;
 mod scripted;
 mod secrets;
+mod sessions;
 mod verified;
 mod wait;
 

@@ -69,7 +69,7 @@ impl Application {
     ///
     /// # Errors
     /// [`VerifyError`]
-    pub async fn verify_session_token(&self, token: &str) -> Result<Claims, VerifyError> {
+    pub async fn verify_session_token(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
         if self.session_tokens.is_of_unknown_key(token) {
             self.look_for_session_keys(LOOK_AT_MOST_EVERY).await?;
         }

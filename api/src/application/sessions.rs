@@ -1,14 +1,17 @@
 //! Sessions that were opened: reading them, ending them, and recording what ended them.
 
+use std::sync::Arc;
+
 use futures::{StreamExt as _, stream};
 use nexus_domain::metadata::Metadata;
 use nexus_domain::session::{
     CloseReason, Ended, Opening, Session, SessionCommand, SessionId, Status,
 };
+use nexus_domain::time::Timestamp;
 use nexus_ledger::{Context, ExecuteError};
-use nexus_projections::{ConnectionRow, SessionRow, SessionsOf};
+use nexus_projections::{AgentRow, ConnectionRow, SessionRow, SessionsOf};
 
-use super::{Application, Fault, is_of_subject};
+use super::{Application, Fault};
 
 /// So many sessions are looked at together.
 const BATCH: u32 = 1_000;
@@ -28,11 +31,35 @@ pub struct CurrentSession {
 }
 
 /// Whether a session may be the caller's: where it has a user, that is who the caller says it calls for, if it says so.
-fn is_anybodys(opening: &Opening, connection: Option<&ConnectionRow>, metadata: &Metadata) -> bool {
+pub(super) fn is_anybodys(
+    opening: &Opening,
+    connection: Option<&ConnectionRow>,
+    subject: Option<&str>,
+) -> bool {
+    let Some(subject) = subject else {
+        return true;
+    };
     let user = opening.principal.as_ref().map(|user| &user.acting_for);
     let workspace = connection.map(|row| &row.state.workspace_id);
-    let owners: Vec<&String> = user.into_iter().chain(workspace).collect();
-    owners.is_empty() || owners.iter().any(|owner| is_of_subject(owner, metadata))
+    let mut owners = user.into_iter().chain(workspace).peekable();
+    owners.peek().is_none() || owners.any(|owner| owner == subject)
+}
+
+/// What a session lives and dies with, as it is now.
+pub(super) struct Ties {
+    /// Its agent.
+    pub(super) agent: Option<Arc<AgentRow>>,
+    /// Its connection, if it has one.
+    pub(super) connection: Option<Arc<ConnectionRow>>,
+}
+
+impl Ties {
+    /// How a session has ended.
+    pub(super) fn ended(&self, row: &SessionRow, now: Timestamp) -> Option<Ended> {
+        let agent = self.agent.as_ref().map(|row| &row.state);
+        let connection = self.connection.as_ref().map(|row| &row.state);
+        row.state.ended(agent, connection, now)
+    }
 }
 
 /// Sessions that are dead, and the last that was looked at.
@@ -66,20 +93,13 @@ impl Application {
         let row = self.reads.session(&id).await.map_err(Fault::from)?;
         let row = row.ok_or(SessionsError::NotFound)?;
         let opening = row.state.opening.clone().ok_or(SessionsError::NotFound)?;
-        let bound = opening.bound.as_ref();
-        let connection = match bound {
-            Some(bound) => {
-                let reference = bound.connection.to_string();
-                let found = self.reads.connection(&reference).await;
-                found.map_err(Fault::from)?
-            }
-            None => None,
-        };
-        if !is_anybodys(&opening, connection.as_deref(), metadata) {
+        let ties = self.ties(&opening).await?;
+        let subject = metadata.subject.as_deref();
+        if !is_anybodys(&opening, ties.connection.as_deref(), subject) {
             return Err(SessionsError::NotFound);
         }
-        let ended = self.ended(&row).await?;
-        let connection_id = match connection.filter(|row| row.id.is_some()) {
+        let ended = ties.ended(&row, self.ledger.now());
+        let connection_id = match ties.connection.filter(|row| row.id.is_some()) {
             Some(row) => Some(self.connection_id(&row).await?),
             None => None,
         };
@@ -96,14 +116,26 @@ impl Application {
         let Some(opening) = &row.state.opening else {
             return Ok(None);
         };
-        let agent = self.reads.agent(&opening.agent_id).await?;
-        let connection = match &opening.bound {
-            Some(bound) => self.reads.connection(&bound.connection.to_string()).await?,
-            None => None,
+        let ties = self.ties(opening).await?;
+        Ok(ties.ended(row, self.ledger.now()))
+    }
+
+    /// What a session lives and dies with.
+    async fn ties(&self, opening: &Opening) -> Result<Ties, Fault> {
+        let agent = async { Ok(self.reads.agent(&opening.agent_id).await?) };
+        let (agent, connection) = tokio::try_join!(agent, self.bound_connection(opening))?;
+        Ok(Ties { agent, connection })
+    }
+
+    /// The connection that a session is bound to.
+    pub(super) async fn bound_connection(
+        &self,
+        opening: &Opening,
+    ) -> Result<Option<Arc<ConnectionRow>>, Fault> {
+        let Some(bound) = &opening.bound else {
+            return Ok(None);
         };
-        let agent = agent.as_ref().map(|row| &row.state);
-        let connection = connection.as_ref().map(|row| &row.state);
-        Ok(row.state.ended(agent, connection, self.ledger.now()))
+        Ok(self.reads.connection(&bound.connection.to_string()).await?)
     }
 
     /// Ends a session; ending one that has ended is harmless.

@@ -20,6 +20,7 @@ mod docs;
 mod health;
 mod jwks;
 mod metrics;
+mod oauth;
 mod projections;
 mod providers;
 mod refresh;

@@ -3,15 +3,17 @@
 use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 mod codes;
 mod envelope;
+mod oauth;
 
 pub(crate) use envelope::complete;
+pub(super) use oauth::with_oauth_errors;
 
 /// A refusal in the wire contract's terms.
 ///
@@ -28,6 +30,8 @@ struct Refusal {
     details: Map<String, Value>,
     retry_after: Option<u64>,
     allow: Option<HeaderValue>,
+    /// OAuth's word for it, at the doors that OAuth defines.
+    oauth: Option<&'static str>,
 }
 
 impl ApiError {
@@ -43,6 +47,7 @@ impl ApiError {
             details: Map::new(),
             retry_after: None,
             allow: None,
+            oauth: None,
         }))
     }
 
@@ -71,7 +76,7 @@ impl ApiError {
         self
     }
 
-    /// Adds a member beside the envelope's own. The four names of the envelope itself are left alone.
+    /// Adds a member beside the envelope's own. The names of the envelope itself are left alone.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> ApiError {
         if !envelope::RESERVED.contains(&name) {
@@ -96,7 +101,8 @@ impl ApiError {
 
     fn envelope<'a>(&'a self, request_id: Option<&'a str>) -> Envelope<'a> {
         Envelope {
-            error: self.0.code,
+            error: self.0.oauth.unwrap_or(self.0.code),
+            error_description: self.0.oauth.map(|_| self.message()),
             code: self.0.code,
             message: &self.0.message,
             request_id,
@@ -109,6 +115,8 @@ impl ApiError {
 #[derive(Serialize)]
 struct Envelope<'a> {
     error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_description: Option<&'a str>,
     code: &'a str,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,6 +149,9 @@ impl ApiError {
         }
         if let Some(methods) = self.0.allow.clone() {
             headers.insert(ALLOW, methods);
+        }
+        if let Some(challenge) = self.challenge() {
+            headers.insert(WWW_AUTHENTICATE, challenge);
         }
         response.extensions_mut().insert(Refused(self.0.code));
         response

@@ -73,6 +73,21 @@ impl<S: Send + Sync> FromRequest<S> for RawJson {
     }
 }
 
+/// The bytes of a form (`application/x-www-form-urlencoded`), its size checked, not yet parsed; refuses anything else with
+/// 400 `unsupported_media_type`. Zeroed on drop, since tokens arrive in such bodies.
+pub(super) struct RawForm(pub(super) Zeroizing<Vec<u8>>);
+
+impl<S: Send + Sync> FromRequest<S> for RawForm {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<RawForm, ApiError> {
+        if !is_form(&essence(request.headers())) {
+            return Err(ApiError::not_a_form());
+        }
+        read(request, state).await.map(RawForm)
+    }
+}
+
 /// The body of a door that browsers post forms to and programs JSON; refuses like [`RawJson`].
 pub(super) enum FormOrJson {
     /// `application/x-www-form-urlencoded`, not yet parsed.
@@ -85,7 +100,7 @@ impl<S: Send + Sync> FromRequest<S> for FormOrJson {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<FormOrJson, ApiError> {
-        if essence(request.headers()) == "application/x-www-form-urlencoded" {
+        if is_form(&essence(request.headers())) {
             return read(request, state).await.map(FormOrJson::Form);
         }
         RawJson::from_request(request, state)
@@ -144,6 +159,10 @@ fn essence(headers: &HeaderMap) -> String {
         .and_then(|value| value.split(';').next())
         .unwrap_or_default();
     essence.trim().to_ascii_lowercase()
+}
+
+fn is_form(essence: &str) -> bool {
+    essence == "application/x-www-form-urlencoded"
 }
 
 /// `application/json` or any `application/…+json`.

@@ -93,7 +93,7 @@ fn refused(token: &str) {
 fn what_is_signed_here_is_good_here_until_it_is_over() {
     let token = tokens().mint(&claims(), NOW).unwrap();
     let last = Timestamp::from_seconds(claims().exp - 1);
-    assert_eq!(tokens().verify(&token, last), Ok(claims()));
+    assert_eq!(tokens().verify(&token, last), Ok(Arc::new(claims())));
     let over = Timestamp::from_seconds(claims().exp);
     assert_eq!(tokens().verify(&token, over), Err(InvalidToken));
 }
@@ -245,7 +245,10 @@ fn a_token_of_another_issuer_or_for_another_audience_is_refused() {
         payload[claim] = value;
         refused(&signed(&payload));
     }
-    assert_eq!(tokens().verify(&signed(&payload()), NOW), Ok(claims()));
+    assert_eq!(
+        tokens().verify(&signed(&payload()), NOW),
+        Ok(Arc::new(claims()))
+    );
 }
 
 #[test]
@@ -308,7 +311,20 @@ fn the_newest_key_signs_once_it_was_published_long_enough() {
     assert_eq!(signed_at(19), kid(1));
     assert_eq!(signed_at(20), kid(2));
     let older = signed(&payload());
-    assert_eq!(tokens.verify(&older, NOW), Ok(claims()));
+    assert_eq!(tokens.verify(&older, NOW), Ok(Arc::new(claims())));
+}
+
+#[test]
+fn a_token_that_was_believed_before_is_not_once_its_key_is_destroyed() {
+    let tokens = tokens();
+    let token = tokens.mint(&claims(), NOW).unwrap();
+    for _ in 0..2 {
+        assert_eq!(tokens.verify(&token, NOW), Ok(Arc::new(claims())));
+    }
+    let keys = known(&[1]).keys.clone();
+    let opened = Vec::new();
+    tokens.learn(Arc::new(KnownKeys { keys, opened }));
+    assert_eq!(tokens.verify(&token, NOW), Err(InvalidToken));
 }
 
 #[test]

@@ -26,6 +26,11 @@ impl Caller {
         self.0.metadata(door)
     }
 
+    /// For whom it calls, if it says so.
+    pub(super) fn subject(&self) -> Option<&str> {
+        self.0.subject.as_deref()
+    }
+
     fn of(parts: &Parts, binding: SubjectBinding) -> Result<Self, ApiError> {
         let mut context = RequestContext::of(parts);
         if binding != SubjectBinding::Off {

@@ -11,13 +11,14 @@ use tower_http::cors::CorsLayer;
 
 use super::{
     Doors, agent_sessions, agents, audit, audit_proof, callback, capture, capture_form,
-    check_connection, connections, docs, health, jwks, metrics, projections, providers, refresh,
-    request_connection, revoke, session_keys, token,
+    check_connection, connections, docs, health, jwks, metrics, oauth, projections, providers,
+    refresh, request_connection, revoke, session_keys, token,
 };
 use crate::config::RateLimits;
 use crate::http::access::{with_allow_list, with_rate_limit};
 use crate::http::auth::{KeyPolicy, with_api_key};
 use crate::http::denied::Denied;
+use crate::http::error::with_oauth_errors;
 use crate::http::log::LogLayer;
 use crate::http::stack::with_common_layers;
 use crate::metrics::Surface;
@@ -82,6 +83,7 @@ pub fn gateway(doors: Doors, access: &Access) -> Router {
         Guarded::listed(providers::gateway_routes(), KeyPolicy::AdminToWrite),
         Guarded::listed(listing, KeyPolicy::Admin),
         Guarded::listed(agent_sessions::routes(), KeyPolicy::Any),
+        Guarded::listed(oauth::routes(), KeyPolicy::Any).by_oauth(),
         Guarded::listed(connections, needs_key(access.all_need_keys)),
         Guarded::listed(
             with_rate_limit(resolve, limits.token),
@@ -187,6 +189,8 @@ struct Guarded {
     keys: KeyPolicy,
     /// Whether only addresses of the allow-list may call them.
     listed: bool,
+    /// Whether they refuse as OAuth says.
+    oauth: bool,
 }
 
 impl Guarded {
@@ -196,6 +200,7 @@ impl Guarded {
             doors,
             keys,
             listed: true,
+            oauth: false,
         }
     }
 
@@ -205,6 +210,15 @@ impl Guarded {
             doors,
             keys: KeyPolicy::Optional,
             listed: false,
+            oauth: false,
+        }
+    }
+
+    /// Defined by OAuth: whatever refuses, the guards too, uses its form.
+    fn by_oauth(self) -> Self {
+        Self {
+            oauth: true,
+            ..self
         }
     }
 }
@@ -230,7 +244,12 @@ fn surface<const N: usize>(
         let keyed = with_api_key(guarded.doors, doors.keys.clone(), policy);
         // The last layer is asked first: from a wrong address no key can be tried.
         let allowed = access.allowed.as_ref().filter(|_| guarded.listed);
-        with_allow_list(keyed, allowed)
+        let listed = with_allow_list(keyed, allowed);
+        if guarded.oauth {
+            with_oauth_errors(listed)
+        } else {
+            listed
+        }
     };
     let all = guarded
         .into_iter()

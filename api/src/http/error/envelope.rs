@@ -8,7 +8,13 @@ use http::{HeaderValue, StatusCode};
 use super::ApiError;
 
 /// The envelope's own members, which no detail may replace.
-pub(super) const RESERVED: [&str; 4] = ["error", "code", "message", "request_id"];
+pub(super) const RESERVED: [&str; 5] = [
+    "error",
+    "error_description",
+    "code",
+    "message",
+    "request_id",
+];
 
 /// The envelope as JSON. Its members are strings and parsed JSON, which always serialize.
 pub(super) fn body(error: &ApiError, request_id: Option<&str>) -> Body {
