@@ -45,11 +45,9 @@ pub(crate) async fn run(
 }
 
 fn table(keys: &[SessionKey]) -> String {
-    let mut table = format!("{:36}  {:9}  SINCE\n", "KID", "STATE");
-    for key in keys {
-        table += &format!("{:36}  {:9}  {}\n", key.kid, key.state, since(key));
-    }
-    table
+    let row = |kid: &str, state: &str, since: &str| format!("{kid:36}  {state:9}  {since}\n");
+    let keys = keys.iter().map(|key| row(&key.kid, &key.state, since(key)));
+    row("KID", "STATE", "SINCE") + &keys.collect::<String>()
 }
 
 /// When it came into its state, as far as that is an event.

@@ -1,8 +1,7 @@
 //! Session tokens: signed as the server would, and verified by libraries that are not ours.
 
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,8 @@ use nexus_domain::sealing::{KeyEncryptionKey, KeyId, unwrap};
 use nexus_domain::vault::{SessionKeys, VaultEvent, session_key_stream};
 use nexus_ledger::Backend;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
 
 use crate::nexus::{Nexus, TestNexus, root};
 
@@ -66,7 +67,7 @@ impl TestNexus {
         gateway.base().as_str().trim_end_matches('/').to_owned()
     }
 
-    /// What resource servers say of a token that ask this server for its keys: PyJWT and npm `jose`.
+    /// What resource servers say of a token that ask this server for its keys: `PyJWT` and npm `jose`.
     pub async fn verdicts(&self, token: &str, audience: &str) -> Verdicts {
         let asked = json!({
             "token": token,
@@ -74,8 +75,8 @@ impl TestNexus {
             "issuer": self.issuer(),
             "audience": audience,
         });
-        let verdicts = || [verdict(python(), &asked), verdict(node(), &asked)];
-        tokio::task::block_in_place(verdicts)
+        let (python, node) = tokio::join!(verdict(python(), &asked), verdict(node(), &asked));
+        [python, node]
     }
 }
 
@@ -87,7 +88,7 @@ fn directory() -> PathBuf {
     root().join("tests/jwt-verifiers")
 }
 
-/// PyJWT, in the target directory of this executable.
+/// `PyJWT`, in the target directory of this executable.
 fn python() -> Command {
     let own = std::env::current_exe().expect("this executable");
     let mut places = own
@@ -106,18 +107,17 @@ fn node() -> Command {
     command
 }
 
-fn verdict(mut library: Command, asked: &Value) -> Result<Value, String> {
+async fn verdict(mut library: Command, asked: &Value) -> Result<Value, String> {
     let mut child = library
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("the library starts");
     let mut input = child.stdin.take().expect("piped");
-    input
-        .write_all(asked.to_string().as_bytes())
-        .expect("it listens");
+    let asked = asked.to_string();
+    input.write_all(asked.as_bytes()).await.expect("it listens");
     drop(input);
-    let output = child.wait_with_output().expect("it ends");
+    let output = child.wait_with_output().await.expect("it ends");
     assert!(output.status.success(), "{library:?} failed");
     let mut said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     match said["refused"].take() {

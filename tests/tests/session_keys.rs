@@ -110,15 +110,10 @@ async fn a_new_key_is_published_before_it_signs(database: Database) {
         rows,
         [["KID", "STATE"], [new, "published"], [&old, "signing"]]
     );
-    let [_, (kind, actor, kid)] = trail(&nexus).await.try_into().expect("two events");
-    assert_eq!(
-        (kind.as_str(), kid.as_str()),
-        ("vault.session_key_created", new)
-    );
-    assert!(
-        actor.starts_with("key:") || actor.starts_with("key_"),
-        "{actor}"
-    );
+    let newest = trail(&nexus).await.pop().expect("an event");
+    // The operator's key has a name.
+    assert!(newest.1.starts_with("key"), "{newest:?}");
+    assert_eq!(newest, event("created", &newest.1, new));
 }
 
 async fn keys_outlive_a_crash(database: Database) {
@@ -132,13 +127,13 @@ async fn keys_outlive_a_crash(database: Database) {
     assert_eq!(published(&nexus).await, [&first[..], &[new]].concat());
 }
 
-/// What has been recorded is put into the past, so that nobody has to wait.
-async fn age(nexus: &Nexus, kid: &str, minutes: u32) {
+/// What has been recorded of keys is put into the past, so that nobody has to wait.
+async fn age(nexus: &Nexus, minutes: u32) {
     let micros = u64::from(minutes) * 60_000_000;
     nexus
         .tamper(&format!(
             "UPDATE events SET recorded_at = recorded_at - {micros} \
-             WHERE event_type = 'vault.session_key_created' AND payload LIKE '%{kid}%'"
+             WHERE event_type = 'vault.session_key_created'"
         ))
         .await;
 }
@@ -150,8 +145,7 @@ async fn a_key_goes_when_everything_it_signed_is_over(database: Database) {
     let new = rotate(&nexus, false).await;
     let restarted_after = async |nexus: &mut TestNexus, minutes| {
         nexus.terminate().await;
-        age(nexus.remains(), &old, minutes).await;
-        age(nexus.remains(), &new, minutes).await;
+        age(nexus.remains(), minutes).await;
         nexus.start_again().await;
     };
     // It signs, and what the old one signed may be about for another minute.
