@@ -18,6 +18,7 @@ use crate::random::{RandomnessUnavailable, make_uuid};
 use crate::return_url::ReturnUrlPolicy;
 use crate::session_tokens::SessionTokens;
 use crate::upstream::{CallFailure, Fresh, Upstream};
+use crate::user_context::UserContexts;
 
 pub mod capture_credential;
 pub mod check_connection;
@@ -30,6 +31,7 @@ pub mod keyring;
 pub mod list_connections;
 pub mod manage_agents;
 pub mod manage_providers;
+pub mod open_session;
 mod patience;
 pub mod pending;
 pub mod provider_health;
@@ -39,6 +41,7 @@ mod record_credential;
 pub mod refresh_connection;
 pub mod revoke_connection;
 pub mod session_keys;
+pub mod sessions;
 pub mod token;
 pub mod waiters;
 
@@ -64,6 +67,8 @@ pub struct Parts {
     pub session_tokens: SessionTokens,
     /// Makes and checks one-time states.
     pub state_key: StateKey,
+    /// Who vouches for users that agents act for.
+    pub user_contexts: UserContexts,
     /// Where users may be sent back to.
     pub return_urls: ReturnUrlPolicy,
     /// What is configured.

@@ -26,6 +26,7 @@ mod settings;
 mod source;
 mod special;
 mod upstreams;
+mod user_context;
 mod validate;
 
 pub use database::DatabaseChoice;
@@ -34,6 +35,7 @@ pub use keys::{GivenApiKey, KeySettings};
 pub use settings::Settings;
 pub use source::Source;
 pub use upstreams::{UnsafeUrl, UpstreamRules};
+pub use user_context::{IssuerSettings, UserContextSettings};
 
 /// What stands where a secret would.
 const REDACTED: &str = "********";
@@ -122,6 +124,8 @@ pub struct Config {
     pub cors_allowed_origins: Vec<HeaderValue>,
     /// Which addresses that are not public providers may be at.
     pub upstreams: UpstreamRules,
+    /// Who vouches for the users that agents act for.
+    pub user_contexts: UserContextSettings,
     /// How long a consent may take.
     pub state_ttl: Duration,
     /// How long before its expiry a credential is refreshed.

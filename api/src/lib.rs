@@ -4,6 +4,7 @@
 pub mod application;
 pub mod apply;
 pub mod config;
+mod hex;
 pub mod http;
 pub mod keys;
 pub mod logging;
@@ -16,4 +17,5 @@ pub mod server;
 pub mod session_tokens;
 pub mod source;
 pub mod upstream;
+pub mod user_context;
 pub mod workers;

@@ -34,9 +34,11 @@ use crate::metrics::Metrics;
 use crate::random::make_bytes;
 use crate::session_tokens::SessionTokens;
 use crate::upstream::{Upstream, UpstreamConfig};
+use crate::user_context::UserContexts;
 use crate::workers::{
     Comparisons, Rebuilds, Verifications, check_providers, keep_session_keys, rebuild_and_record,
-    record_denials, record_last_denials, reload_keys, revoke_at_providers, sweep, upgrade_metadata,
+    record_denials, record_last_denials, reload_keys, revoke_at_providers, sweep, sweep_sessions,
+    upgrade_metadata,
 };
 
 /// How long requests under way may take to end.
@@ -101,6 +103,7 @@ async fn run(
     let pending = tokio::spawn(application.clone().follow_pending());
     let denials = tokio::spawn(record_denials(application.clone(), stopped.clone()));
     let sweeper = tokio::spawn(sweep(application.clone(), stopped.clone()));
+    let sessions = tokio::spawn(sweep_sessions(application.clone(), stopped.clone()));
     let session_keys = tokio::spawn(keep_session_keys(application.clone(), stopped.clone()));
     let revoker = tokio::spawn(revoke_at_providers(application.clone(), stopped.clone()));
     let checker = tokio::spawn(check_providers(
@@ -141,7 +144,8 @@ async fn run(
             pending,
             denials,
             checker,
-            session_keys
+            session_keys,
+            sessions
         )
     };
     if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
@@ -272,6 +276,7 @@ fn application(
             config.upstream_timeout,
         ))?,
         keyring: Keyring::new(keys.kek.clone(), ledger.backend().clone()),
+        user_contexts: UserContexts::new(&config.user_contexts, config.upstream_timeout)?,
         session_tokens: SessionTokens::new(
             config.public_url(gateway),
             config.session_audience.clone(),

@@ -29,6 +29,7 @@ pub use authorize::Authorization;
 pub use call::{CallFailure, Outcome};
 pub use discovery::Discovered;
 pub use error::UpstreamError;
+pub(crate) use http::Http;
 pub use http::{MAX_ANSWER_BYTES, SendError};
 pub use id_token::{IdTokenClaims, IdTokenError};
 pub use probe::{ProbeError, ProbeTarget};
@@ -83,4 +84,4 @@ impl Upstream {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -52,6 +52,18 @@ pub async fn sweep(application: Application, mut stopping: watch::Receiver<bool>
     }
 }
 
+/// Records the ends of sessions whose time is over, until told to stop.
+pub async fn sweep_sessions(application: Application, mut stopping: watch::Receiver<bool>) {
+    while !*stopping.borrow_and_update() {
+        match application.expire_sessions().await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "ends of sessions could not be recorded"),
+        }
+        drop(tokio::time::timeout(SWEEP_EVERY, stopping.changed()).await);
+    }
+}
+
 /// Tells providers to revoke tokens, those that could not be told before, until told to stop.
 pub async fn revoke_at_providers(application: Application, mut stopping: watch::Receiver<bool>) {
     while !*stopping.borrow_and_update() {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent::AgentId;
 use crate::decider::domain_event;
 use crate::reference::{ConnectionReference, ProviderId};
 use crate::stream::StreamKey;
@@ -46,10 +47,33 @@ pub enum AccessEvent {
         /// When that minute began.
         minute: Timestamp,
     },
+    /// An agent was refused a session. In a stream without conflicts, so that refusals hold up nothing.
+    #[serde(rename = "agent.session_denied")]
+    SessionDenied {
+        /// The agent.
+        agent_id: AgentId,
+        /// What it asked for.
+        scopes: Vec<String>,
+        /// The code it was told.
+        reason: String,
+        /// The scope that was too much.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scope: Option<String>,
+        /// The connection, if one was named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        connection: Option<ConnectionReference>,
+        /// Whom it was for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        acting_for: Option<String>,
+    },
 }
 
 /// The stored names.
-pub const EVENT_TYPES: &[&str] = &["credential.retrieved", "credential.denied"];
+pub const EVENT_TYPES: &[&str] = &[
+    "credential.retrieved",
+    "credential.denied",
+    "agent.session_denied",
+];
 
 impl AccessEvent {
     /// The name it is stored under; frozen.
@@ -58,6 +82,7 @@ impl AccessEvent {
         match self {
             Self::CredentialRetrieved { .. } => "credential.retrieved",
             Self::CredentialDenied { .. } => "credential.denied",
+            Self::SessionDenied { .. } => "agent.session_denied",
         }
     }
 }

@@ -11,7 +11,7 @@ mod gates;
 mod id;
 mod state;
 
-pub use command::{CloseReason, SessionCommand};
+pub use command::{CloseReason, Ended, SessionCommand};
 pub use error::SessionError;
 pub use event::{EVENT_TYPES, SessionEvent};
 pub use gates::{Gates, Granted, Refusal, Selected, Selection};

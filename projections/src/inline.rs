@@ -9,6 +9,7 @@ use crate::agents::Agents;
 use crate::connections::Connections;
 use crate::projection::{FoldError, Projection};
 use crate::providers::Providers;
+use crate::sessions::Sessions;
 use crate::{postgres, sqlite};
 
 /// Every read model that is kept in tables.
@@ -25,7 +26,8 @@ impl Projector for ReadModels {
     ) -> Result<(), ProjectError<rusqlite::Error>> {
         sqlite::apply_inline::<Connections>(transaction, events)?;
         sqlite::apply_inline::<Providers>(transaction, events)?;
-        sqlite::apply_inline::<Agents>(transaction, events)
+        sqlite::apply_inline::<Agents>(transaction, events)?;
+        sqlite::apply_inline::<Sessions>(transaction, events)
     }
 
     fn apply_postgres<'a>(
@@ -36,7 +38,8 @@ impl Projector for ReadModels {
         Box::pin(async move {
             postgres::apply_inline::<Connections>(client, events, &mut self.postgres).await?;
             postgres::apply_inline::<Providers>(client, events, &mut self.postgres).await?;
-            postgres::apply_inline::<Agents>(client, events, &mut self.postgres).await
+            postgres::apply_inline::<Agents>(client, events, &mut self.postgres).await?;
+            postgres::apply_inline::<Sessions>(client, events, &mut self.postgres).await
         })
     }
 }

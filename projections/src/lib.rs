@@ -4,7 +4,7 @@
 //! transaction ([`inline`]), so that a read model is never behind the log, and by a [`rebuild`]
 //! that fills the tables of a new generation from the log and swaps one pointer row.
 //!
-//! - [`connections`], [`providers`], [`agents`]: the read models and their queries.
+//! - [`connections`], [`providers`], [`agents`], [`sessions`]: the read models and their queries.
 //! - [`audit`]: the one read model that is not a table; the log itself answers.
 //! - [`verify`]: whether the rows are what the log says.
 //! - [`table`]: how a row is stored, on both databases.
@@ -20,6 +20,7 @@ mod postgres;
 pub mod projection;
 pub mod providers;
 pub mod rebuild;
+pub mod sessions;
 mod sqlite;
 mod standings;
 pub mod store;
@@ -32,5 +33,6 @@ pub use connections::{ConnectionRow, Standing};
 pub use inline::ReadModels;
 pub use projection::{FoldError, Projection};
 pub use providers::ProviderRow;
+pub use sessions::SessionRow;
 pub use standings::MovedConnections;
-pub use store::{PageEnd, QueryError, ReadStore};
+pub use store::{PageEnd, QueryError, ReadStore, SessionsOf};

@@ -27,12 +27,18 @@ use crate::connections::Connections;
 use crate::log::unavailable;
 use crate::projection::Projection;
 use crate::providers::Providers;
+use crate::sessions::Sessions;
 use crate::table::{Dialect, Statements, Value};
 
 pub(crate) use job::unblocked;
 
 /// The read models that are kept in tables.
-pub const NAMES: &[&str] = &[Connections::NAME, Providers::NAME, Agents::NAME];
+pub const NAMES: &[&str] = &[
+    Connections::NAME,
+    Providers::NAME,
+    Agents::NAME,
+    Sessions::NAME,
+];
 
 /// A read model as its pointer row tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +126,8 @@ pub enum RebuildError {
 pub async fn prepare(backend: &Backend) -> Result<(), ReadError> {
     prepare_one::<Connections>(backend).await?;
     prepare_one::<Providers>(backend).await?;
-    prepare_one::<Agents>(backend).await
+    prepare_one::<Agents>(backend).await?;
+    prepare_one::<Sessions>(backend).await
 }
 
 /// A read model whose rows were made by another version of its fold.
@@ -141,6 +148,7 @@ pub async fn outdated(backend: &Backend) -> Result<Vec<Outdated>, ReadError> {
         Connections::NAME => Some(Connections::VERSION),
         Providers::NAME => Some(Providers::VERSION),
         Agents::NAME => Some(Agents::VERSION),
+        Sessions::NAME => Some(Sessions::VERSION),
         _ => None,
     };
     let outdated = |pointer: Pointer| {
@@ -210,6 +218,7 @@ pub async fn rebuild(
         Connections::NAME => job::run::<Connections>(backend, progress).await,
         Providers::NAME => job::run::<Providers>(backend, progress).await,
         Agents::NAME => job::run::<Agents>(backend, progress).await,
+        Sessions::NAME => job::run::<Sessions>(backend, progress).await,
         other => Err(RebuildError::UnknownName(other.to_owned())),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nexus_domain::agent::AgentId;
 use nexus_domain::reference::ConnectionReference;
+use nexus_domain::session::SessionId;
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
 use nexus_ledger::{Backend, ReadError, RecordedEvent};
@@ -16,6 +17,7 @@ use crate::lookup::Lookup;
 use crate::postgres::{self, Generations, SelectError, Selected};
 use crate::projection::Projection;
 use crate::providers::{ProviderRow, Providers};
+use crate::sessions::{SessionRow, Sessions};
 use crate::sqlite;
 use crate::standings::{MovedConnections, Standings};
 use crate::table::Value;
@@ -68,6 +70,15 @@ pub struct PageEnd {
     pub reference: String,
 }
 
+/// Whose sessions.
+#[derive(Clone, Debug)]
+pub enum SessionsOf {
+    /// An agent's.
+    Agent(AgentId),
+    /// Those that are bound to a connection.
+    Connection(ConnectionReference),
+}
+
 /// Reads the read models; clones share it.
 #[derive(Clone)]
 pub struct ReadStore {
@@ -76,6 +87,7 @@ pub struct ReadStore {
     standings: Standings,
     providers: Lookup<Providers>,
     agents: Lookup<Agents>,
+    sessions: Lookup<Sessions>,
     selections: Arc<Selections>,
 }
 
@@ -89,6 +101,7 @@ impl ReadStore {
             standings: Standings::start(backend),
             providers: Lookup::start(backend),
             agents: Lookup::start(backend),
+            sessions: Lookup::start(backend),
             selections: Arc::new(Selections::new(backend)),
         }
     }
@@ -155,17 +168,8 @@ impl ReadStore {
         workspace_id: &str,
         provider_id: &str,
     ) -> Result<Option<ConnectionRow>, QueryError> {
-        let condition = Condition::new(
-            "workspace_id = ? AND provider_id = ? AND status = 'active' \
-             ORDER BY created_at DESC, reference LIMIT ?",
-            vec![
-                workspace_id.to_owned().into(),
-                provider_id.to_owned().into(),
-                1.into(),
-            ],
-        );
-        let found = self.selections.select::<Connections>(condition).await?;
-        Ok(found.into_iter().next())
+        let found = self.active_connections(workspace_id, Some(provider_id), 1);
+        Ok(found.await?.into_iter().next())
     }
 
     /// Revoked connections whose provider is still to be told, the earliest first.
@@ -282,6 +286,81 @@ impl ReadStore {
             vec![i64::MAX.into()],
         );
         self.selections.select::<Agents>(condition).await
+    }
+
+    /// A session, also one that has ended.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn session(&self, id: &SessionId) -> Result<Option<Arc<SessionRow>>, QueryError> {
+        self.sessions.get(id.as_str()).await
+    }
+
+    /// Sessions that are open in the log, of an agent or of a connection, after an id: at most `limit`.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn open_sessions(
+        &self,
+        of: &SessionsOf,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<SessionRow>, QueryError> {
+        let (sql, key) = match of {
+            SessionsOf::Agent(id) => (
+                "open_agent = ? AND id > ? ORDER BY id LIMIT ?",
+                id.to_string(),
+            ),
+            SessionsOf::Connection(reference) => (
+                "open_connection = ? AND id > ? ORDER BY id LIMIT ?",
+                reference.to_string(),
+            ),
+        };
+        let parameters = vec![key.into(), after.to_owned().into(), i64::from(limit).into()];
+        let condition = Condition::new(sql, parameters);
+        self.selections.select::<Sessions>(condition).await
+    }
+
+    /// Sessions that are open in the log and whose time is over, the earliest first.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn sessions_over(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SessionRow>, QueryError> {
+        let condition = Condition::new(
+            "ends_at <= ? ORDER BY ends_at LIMIT ?",
+            vec![now.as_micros().into(), i64::from(limit).into()],
+        );
+        self.selections.select::<Sessions>(condition).await
+    }
+
+    /// The active connections of a workspace, the newest first, at one provider or at any: at most `limit`.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn active_connections(
+        &self,
+        workspace_id: &str,
+        provider_id: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ConnectionRow>, QueryError> {
+        let mut parameters: Vec<Value> = vec![workspace_id.to_owned().into()];
+        parameters.extend(provider_id.map(|id| Value::from(id.to_owned())));
+        parameters.push(i64::from(limit).into());
+        let sql = match provider_id {
+            Some(_) => {
+                "workspace_id = ? AND provider_id = ? AND status = 'active' \
+                 ORDER BY created_at DESC, reference LIMIT ?"
+            }
+            None => {
+                "workspace_id = ? AND status = 'active' ORDER BY created_at DESC, reference LIMIT ?"
+            }
+        };
+        let condition = Condition::new(sql, parameters);
+        self.selections.select::<Connections>(condition).await
     }
 
     /// The events of a stream after a sequence, the oldest first; for streams that stay short.

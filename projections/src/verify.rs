@@ -18,6 +18,7 @@ use crate::log::unavailable;
 use crate::projection::Projection;
 use crate::providers::Providers;
 use crate::rebuild::{RebuildError, unblocked};
+use crate::sessions::Sessions;
 use crate::table::{Serving, Value};
 
 pub(crate) use on_postgres::snapshot;
@@ -104,6 +105,7 @@ pub async fn verify(
         Connections::NAME => all::<Connections>(backend, progress).await,
         Providers::NAME => all::<Providers>(backend, progress).await,
         Agents::NAME => all::<Agents>(backend, progress).await,
+        Sessions::NAME => all::<Sessions>(backend, progress).await,
         other => Err(RebuildError::UnknownName(other.to_owned())),
     }
 }

@@ -52,7 +52,9 @@ pub use jwt::Verdicts;
 pub use nexus::{Nexus, Outcome, TestNexus, root};
 pub use proxy::LossyProxy;
 pub use real::RealProvider;
-pub use scripted::{AccountCall, Gate, IdTokenFault, Reply, ScriptedProvider, TokenCall, Wire};
+pub use scripted::{
+    AccountCall, Gate, IdTokenFault, Reply, ScriptedBackend, ScriptedProvider, TokenCall, Wire,
+};
 pub use secrets::{is_not_in, stored};
 pub use wait::until;
 

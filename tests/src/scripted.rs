@@ -3,6 +3,7 @@
 //! It speaks HTTP itself, so that it can also break off: every connection serves one request.
 
 mod account;
+mod backend;
 mod reply;
 mod server;
 mod signing;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 pub use account::AccountCall;
+pub use backend::ScriptedBackend;
 pub use reply::{Gate, Reply, Wire};
 pub use signing::IdTokenFault;
 pub use token::TokenCall;
@@ -207,6 +209,11 @@ impl ScriptedProvider {
     /// The path and query of every request so far, whoever sent it.
     pub fn urls(&self) -> Vec<String> {
         self.state().urls.clone()
+    }
+
+    /// A JWT of its own that says this and nothing else: for users' tokens (`OBO_ISSUER`).
+    pub fn signed(&self, claims: &Value) -> String {
+        self.shared.key.jwt(claims)
     }
 
     /// Sends a browser through the consent: returns where the provider sends it back to.

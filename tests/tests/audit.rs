@@ -259,7 +259,7 @@ async fn a_rebuilt_projection_is_as_it_was_and_the_trail_says_so(database: Datab
             .cloned()
             .expect("the projection")
     };
-    for name in ["connections", "providers", "agents"] {
+    for name in ["connections", "providers"] {
         let before = named(&listed().await, name);
         let path = format!("/admin/v1/projections/{name}/rebuild");
         nexus

@@ -20,6 +20,9 @@ on_both_databases! {
     a_wrong_id_token_fails_the_consent,
     without_an_issuer_an_id_token_is_neither_needed_nor_served,
     an_answer_from_another_issuer_is_refused,
+    what_another_issuer_says_of_a_consent_is_not_repeated,
+    a_code_is_not_sent_to_where_the_provider_has_moved_meanwhile,
+    an_id_token_that_is_to_be_used_is_verified_each_time,
     the_callback_is_on_both_surfaces,
 }
 
@@ -369,6 +372,70 @@ async fn an_answer_from_another_issuer_is_refused(database: Database) {
     let answer = nexus.gateway().visit(&callback).await;
     assert_eq!(answer.location_param("status").as_deref(), Some("failed"));
     assert_eq!(provider.calls().len(), 0, "the code goes to nobody");
+}
+
+async fn what_another_issuer_says_of_a_consent_is_not_repeated(database: Database) {
+    let (nexus, provider) = TestNexus::with_google(database).await;
+    for (iss, told) in [
+        (provider.issuer(), "access_denied"),
+        ("https://elsewhere.test", "oauth_error"),
+    ] {
+        provider.deny_next("access_denied");
+        let requested = nexus.request("google").await;
+        let mut callback = provider.consent(&requested.auth_url).await;
+        callback.query_pairs_mut().append_pair("iss", iss);
+        let answer = nexus.gateway().visit(&callback).await;
+        assert_eq!(answer.location_param("error").as_deref(), Some(told));
+    }
+}
+
+async fn a_code_is_not_sent_to_where_the_provider_has_moved_meanwhile(database: Database) {
+    let (nexus, provider) = (
+        TestNexus::start(database).await,
+        ScriptedProvider::start().await,
+    );
+    let id = nexus.register(provider.plain_profile("plain")).await;
+    let requested = nexus.request("plain").await;
+    let callback = provider.consent(&requested.auth_url).await;
+    let elsewhere = ScriptedProvider::start().await;
+    let path = format!("/v1/providers/{id}");
+    let moved = elsewhere.plain_profile("plain");
+    nexus.admin().patch(&path, moved).await.expect(200);
+    let answer = nexus.gateway().visit(&callback).await;
+    assert_eq!(
+        answer.location_param("error").as_deref(),
+        Some("provider_changed")
+    );
+    let status = nexus.status(&requested.id).await;
+    assert_eq!(status["reason"], "provider_changed");
+    assert_eq!((provider.calls().len(), elsewhere.calls().len()), (0, 0));
+}
+
+async fn an_id_token_that_is_to_be_used_is_verified_each_time(database: Database) {
+    let (nexus, provider) = (
+        TestNexus::start(database).await,
+        ScriptedProvider::start().await,
+    );
+    let mut profile = provider.profile("google");
+    profile["params"] = json!({"id_token_as_access_token": true});
+    nexus.register(profile).await;
+    let connected = nexus.connect(&provider, "google").await;
+    let is_jwt = |token: &serde_json::Value| {
+        let text = token["access_token"].as_str().expect("a token");
+        text.split('.').count() == 3
+    };
+    assert!(is_jwt(&nexus.token(&connected.id).await.expect(200)));
+    assert!(is_jwt(&nexus.refresh(&connected.id).await.expect(200)));
+    provider.next(Reply::tokens().id_token(Some(IdTokenFault::BadSignature)));
+    assert!(!is_jwt(&nexus.refresh(&connected.id).await.expect(200)));
+    provider.next(Reply::tokens().id_token(None));
+    let requested = nexus.request("google").await;
+    let callback = provider.consent(&requested.auth_url).await;
+    let answer = nexus.gateway().visit(&callback).await;
+    assert_eq!(
+        answer.location_param("error").as_deref(),
+        Some("oauth_error")
+    );
 }
 
 async fn the_callback_is_on_both_surfaces(database: Database) {

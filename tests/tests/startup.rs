@@ -179,6 +179,9 @@ async fn a_bad_setting_is_refused_by_its_name(database: Database) {
         ("LOG_FORMAT", "xml"),
         ("QUEUE_CAPACITY", "0"),
         ("API_KEY_FILE", "/nonexistent/key"),
+        ("BACKEND_AUTH_URL", "backend"),
+        ("OBO_AUDIENCE", "nexus"),
+        ("OBO_ALGORITHMS", "ES256,HS256"),
     ];
     for (name, value) in wrong {
         let nexus = Nexus::new(database).set(name, value);

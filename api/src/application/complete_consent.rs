@@ -165,7 +165,15 @@ impl Application {
         patience: Patience,
     ) -> Result<Result<(String, String), Failed>, CallbackError> {
         let outcome = if let Some(error) = &callback.error {
-            Err(Failed::new(FailureReason::ConsentDenied, &safe_code(error)))
+            let provider = self.provider_of(&row).await?;
+            let issuer = provider.state.profile.issuer.as_deref();
+            // What another issuer says of this consent is not repeated (RFC 9207, section 2.4).
+            let is_its = |iss: &str| issuer.is_none_or(|issuer| issuer == iss);
+            let error = match callback.iss.as_deref() {
+                Some(iss) if !is_its(iss) => "oauth_error".to_owned(),
+                _ => safe_code(error),
+            };
+            Err(Failed::new(FailureReason::ConsentDenied, &error))
         } else {
             self.spend(&row, &state, &metadata).await?;
             self.exchange(&callback, &row, &state, began, &metadata, &patience)
@@ -245,6 +253,15 @@ impl Application {
                 "provider_deleted",
             ));
         }
+        let pending = row.state.pending.as_ref();
+        let asked_at = pending.and_then(|pending| pending.provider_epoch);
+        if asked_at.is_some_and(|epoch| epoch != provider.state.epoch) {
+            // The code is for whom the user was sent to.
+            return Err(Failed::new(
+                FailureReason::ProviderChanged,
+                "provider_changed",
+            ));
+        }
         let failed = |error: &str| Failed::new(FailureReason::ExchangeFailed, error);
         let secrets = self
             .provider_secrets(provider)
@@ -285,12 +302,12 @@ impl Application {
         fault::point("consent.after_answer");
         let claims = self.verified_claims(&resolved, row, state, &answer).await?;
         Ok(Redeemed {
-            answer: resolved.quirks.as_used(answer),
+            answer: resolved.quirks.as_used(answer, claims.is_some()),
             claims,
         })
     }
 
-    /// The claims of the id token: needed when `openid` was asked for and the issuer is known.
+    /// The claims of the id token: needed when it was asked for with `openid`, or is to be used, and the issuer is known.
     async fn verified_claims(
         &self,
         resolved: &ResolvedProvider,
@@ -298,11 +315,11 @@ impl Application {
         state: &StateToken,
         answer: &TokenAnswer,
     ) -> Result<Option<IdTokenClaims>, Failed> {
-        let asked = row
-            .state
-            .pending
-            .as_ref()
-            .is_some_and(|pending| pending.scopes.iter().any(|scope| scope == "openid"));
+        let pending = row.state.pending.as_ref();
+        let mut scopes = pending.into_iter().flat_map(|pending| &pending.scopes);
+        let quirks = &resolved.quirks;
+        let with_nonce = scopes.any(|scope| scope == "openid");
+        let asked = quirks.gives_id_token() || (with_nonce && !quirks.skip_scope_on_auth);
         let invalid = || Failed::new(FailureReason::InvalidIdToken, "oauth_error");
         match (&answer.id_token, resolved.issuer.is_some()) {
             (Some(id_token), true) if asked => {
@@ -312,7 +329,7 @@ impl Application {
                     .verify_id_token(
                         resolved,
                         id_token,
-                        &nonce,
+                        with_nonce.then_some(nonce.as_str()),
                         Some(&answer.access_token),
                         self.ledger.now(),
                     )

@@ -425,6 +425,7 @@ impl Consent {
             state_digest,
             expires_at: self.expires_at,
             sealed_id,
+            provider_epoch: self.provider.state.epoch,
         }
     }
 

@@ -6,9 +6,17 @@ use nexus_domain::agent::{Agent, AgentCommand, AgentError, AgentId};
 use nexus_domain::metadata::Metadata;
 use nexus_domain::time::Timestamp;
 use nexus_ledger::{Context, ExecuteError};
-use nexus_projections::AgentRow;
+use nexus_projections::{AgentRow, SessionsOf};
 
 use super::{Application, Fault};
+
+/// What a command came to.
+pub struct Commanded {
+    /// The agent since.
+    pub agent: Arc<AgentRow>,
+    /// How many sessions it ended.
+    pub sessions_closed: u64,
+}
 
 /// Why an agent was not registered, changed or found.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +30,7 @@ pub enum AgentsError {
 }
 
 impl Application {
-    /// Carries out a command on an agent; returns the agent since.
+    /// Carries out a command on an agent. What the agent may no longer do ends the sessions that do it.
     ///
     /// # Errors
     /// [`AgentsError`]
@@ -31,13 +39,13 @@ impl Application {
         id: &AgentId,
         command: AgentCommand,
         metadata: Metadata,
-    ) -> Result<Arc<AgentRow>, AgentsError> {
+    ) -> Result<Commanded, AgentsError> {
         let metadata = Metadata {
             agent: Some(id.to_string()),
             ..metadata
         };
         let context = Context {
-            metadata,
+            metadata: metadata.clone(),
             ..Context::default()
         };
         let executed = self.ledger.execute::<Agent>(id.as_str(), command, context);
@@ -48,7 +56,12 @@ impl Application {
             Err(ExecuteError::Load(error)) => return Err(Fault::from(error).into()),
         }
         let row = self.reads.agent(id).await.map_err(Fault::from)?;
-        row.ok_or_else(|| Fault::Internal(format!("agent {id} is missing")).into())
+        let agent = row.ok_or_else(|| Fault::Internal(format!("agent {id} is missing")))?;
+        let of = SessionsOf::Agent(id.clone());
+        Ok(Commanded {
+            agent,
+            sessions_closed: self.end_sessions(of, &metadata).await?,
+        })
     }
 
     /// A registered agent; with `at`, as it was then.

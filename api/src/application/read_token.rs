@@ -8,6 +8,7 @@ use nexus_domain::credential::Credential;
 use nexus_domain::metadata::Metadata;
 use nexus_domain::reference::{ConnectionId, ConnectionReference};
 use nexus_domain::sealing::Purpose;
+use nexus_domain::session::SessionId;
 use nexus_domain::strategy::strategy_of;
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
@@ -49,6 +50,24 @@ pub enum ReadTokenError {
     Fault(#[from] Fault),
 }
 
+/// The way a credential leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Door<'a> {
+    /// Which way.
+    pub name: &'a str,
+    /// The agent session that it is for.
+    pub session: Option<&'a SessionId>,
+}
+
+impl<'a> From<&'a str> for Door<'a> {
+    fn from(name: &'a str) -> Self {
+        Self {
+            name,
+            session: None,
+        }
+    }
+}
+
 impl Application {
     /// Hands out the credential of a connection, refreshed first when it has expired or is about to.
     ///
@@ -57,9 +76,10 @@ impl Application {
     pub async fn read_token(
         &self,
         id: &str,
-        door: &str,
+        door: impl Into<Door<'_>>,
         metadata: &Metadata,
     ) -> Result<TokenPayload, ReadTokenError> {
+        let door = door.into();
         let id = ConnectionId::parse(id).map_err(|_| ReadTokenError::NotFound)?;
         let recent = self.recent.connection(id.reference());
         let usable = |row: &Arc<ConnectionRow>| {
@@ -87,7 +107,7 @@ impl Application {
         &self,
         id: &ConnectionId,
         mut known: Option<Arc<ConnectionRow>>,
-        door: &str,
+        door: Door<'_>,
         metadata: &Metadata,
     ) -> Result<TokenPayload, ReadTokenError> {
         for _ in 0..ATTEMPTS {
@@ -278,7 +298,7 @@ impl Application {
         &self,
         row: &ConnectionRow,
         provider: &ProviderRow,
-        door: &str,
+        door: Door<'_>,
         metadata: &Metadata,
     ) -> Result<(), AppendError> {
         let event = AccessEvent::CredentialRetrieved {
@@ -286,9 +306,9 @@ impl Application {
                 .map_err(|_| AppendError::Invalid("the reference is not one".to_owned()))?,
             provider_id: provider.provider_id(),
             provider_name: row.state.provider_name.clone(),
-            door: door.to_owned(),
+            door: door.name.to_owned(),
             credential_version: row.state.credential_version,
-            session_id: None,
+            session_id: door.session.map(SessionId::to_string),
         };
         let append = Append {
             metadata: metadata.to_json(),

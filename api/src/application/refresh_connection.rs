@@ -24,7 +24,7 @@ use super::patience::Patience;
 use super::record_credential::RecordError;
 use super::token::TokenPayload;
 use super::{Application, Fault, is_of_subject};
-use crate::upstream::{CallFailure, TokenAnswer};
+use crate::upstream::{CallFailure, ResolvedProvider, TokenAnswer};
 
 /// How often a claim starts again because the connection moved under it.
 const ATTEMPTS: usize = 8;
@@ -112,7 +112,7 @@ impl Application {
     ) -> Result<TokenPayload, RefreshTokenError> {
         let id = ConnectionId::parse(id).map_err(|_| RefreshError::NotFound)?;
         self.refresh(&id, Refresh::Forced, metadata).await?;
-        Ok(self.hand_out(&id, None, door, metadata).await?)
+        Ok(self.hand_out(&id, None, door.into(), metadata).await?)
     }
 
     /// Refreshes, or waits for the refresh that is under way.
@@ -307,7 +307,33 @@ impl Application {
                 ..CallFailure::unsent("timeout")
             })
         })?;
-        Ok(resolved.quirks.as_used(answer))
+        let is_verified = self.is_id_token_verified(&resolved, &answer).await;
+        Ok(resolved.quirks.as_used(answer, is_verified))
+    }
+
+    /// Whether the id token of an answer may be used, where that is asked for. An answer counts all the same: its refresh
+    /// token may be the only one there is.
+    async fn is_id_token_verified(
+        &self,
+        resolved: &ResolvedProvider,
+        answer: &TokenAnswer,
+    ) -> bool {
+        let Some(id_token) = answer
+            .id_token
+            .as_ref()
+            .filter(|_| resolved.quirks.gives_id_token())
+        else {
+            return false;
+        };
+        let (access_token, now) = (Some(&answer.access_token), self.ledger.now());
+        let verified = self
+            .upstream
+            .verify_id_token(resolved, id_token, None, access_token, now);
+        let verified = verified.await;
+        if let Err(error) = &verified {
+            tracing::warn!(%error, "an id token that came with a refresh was refused");
+        }
+        verified.is_ok()
     }
 
     /// Records a new credential.

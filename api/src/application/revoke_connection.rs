@@ -11,7 +11,7 @@ use nexus_domain::secret::Secret;
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
 use nexus_ledger::{Context, ExecuteError, KeyChange};
-use nexus_projections::ConnectionRow;
+use nexus_projections::{ConnectionRow, SessionsOf};
 
 use super::connect::fault_of;
 use super::keyring::{OpenError, seal_secret};
@@ -32,6 +32,8 @@ pub struct Revoked {
     pub revoked_at: Timestamp,
     /// Whether that was earlier.
     pub already: bool,
+    /// How many agent sessions ended with it.
+    pub sessions_closed: u64,
     /// What the provider said.
     pub provider: ProviderRevocation,
 }
@@ -90,6 +92,8 @@ impl Application {
                 Err(fault) => return Err(fault.into()),
             }
         };
+        let sessions = SessionsOf::Connection(id.reference());
+        let sessions_closed = self.end_sessions(sessions, metadata).await?;
         let found = self.reads.connection(&reference).await;
         let ended = found.map_err(Fault::from)?.ok_or(RevokeError::NotFound)?;
         let provider = match why_none {
@@ -102,6 +106,7 @@ impl Application {
             provider_name: ended.state.provider_name.clone(),
             revoked_at: ended.revoked_at.unwrap_or(ended.updated_at),
             already,
+            sessions_closed,
             provider,
         })
     }

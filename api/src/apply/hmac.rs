@@ -1,7 +1,5 @@
 //! An HMAC (RFC 2104) of a request's body.
 
-use std::fmt::Write;
-
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hmac::digest::KeyInit;
@@ -13,6 +11,7 @@ use sha2::Sha256;
 
 use super::ApplyError;
 use super::header::sensitive;
+use crate::hex::hex;
 
 /// The signature of a body, as a header's value.
 pub(super) fn signature(
@@ -36,14 +35,6 @@ pub(super) fn signature(
 pub(super) fn tag<M: Mac + KeyInit>(key: &[u8], body: &[u8]) -> Result<Vec<u8>, ApplyError> {
     let mac = <M as Mac>::new_from_slice(key).map_err(|_| ApplyError::Unsignable)?;
     Ok(mac.chain_update(body).finalize().into_bytes().to_vec())
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        // Writing into a text cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use url::Url;
 
 use super::upstreams::UpstreamRules;
-use super::{Config, LogFormat, REDACTED, SubjectBinding, database};
+use super::{Config, IssuerSettings, LogFormat, REDACTED, SubjectBinding, database};
 use crate::application::token::ExpiresAs;
 use crate::keys::{API_KEY_FILE, AUDIT_KEY_FILE, ENCRYPTION_KEY_FILE, KeyMaterial, STATE_KEY_FILE};
 
@@ -21,6 +22,7 @@ pub(super) fn rows(config: &Config) -> Vec<Row> {
         listening(config),
         consent(config),
         limits(config),
+        users(config),
     ]
     .concat()
 }
@@ -170,6 +172,24 @@ fn limits(config: &Config) -> Vec<Row> {
             "TOKEN_EXPIRES_AT",
             expires_as(config.token_expires_at).to_owned(),
         ),
+    ]
+}
+
+fn users(config: &Config) -> Vec<Row> {
+    let contexts = &config.user_contexts;
+    let issuer = contexts.issuer.as_ref();
+    let url = |url: Option<&Url>| url.map(ToString::to_string).unwrap_or_default();
+    let keys = match issuer {
+        Some(IssuerSettings { jwks_url: None, .. }) => "by discovery".to_owned(),
+        issuer => url(issuer.and_then(|issuer| issuer.jwks_url.as_ref())),
+    };
+    let text = |text: fn(&IssuerSettings) -> &String| issuer.map(text).cloned().unwrap_or_default();
+    vec![
+        ("BACKEND_AUTH_URL", url(contexts.backend.as_ref())),
+        ("OBO_ISSUER", text(|issuer| &issuer.issuer)),
+        ("OBO_JWKS_URL", keys),
+        ("OBO_AUDIENCE", text(|issuer| &issuer.audience)),
+        ("OBO_ALGORITHMS", contexts.algorithm_names()),
     ]
 }
 

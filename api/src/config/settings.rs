@@ -80,11 +80,21 @@ settings! {
         max_pending_without_key "MAX_PENDING_WITHOUT_KEY",
         /// How many asked for with a key for one workspace may be pending; 0 is no limit [default: 1000]
         max_pending_per_workspace "MAX_PENDING_PER_WORKSPACE",
+        /// Backend that verifies the tokens of users that agents act for
+        backend_auth_url "BACKEND_AUTH_URL",
+        /// Issuer of the tokens of users that agents act for, when there is no such backend
+        obo_issuer "OBO_ISSUER",
+        /// Where that issuer's keys are [default: where its discovery document says]
+        obo_jwks_url "OBO_JWKS_URL",
+        /// Audience that those tokens must be for; needed with `OBO_ISSUER`
+        obo_audience "OBO_AUDIENCE",
+        /// What those tokens may be signed with, separated by commas [default: ES256,EdDSA,RS256]
+        obo_algorithms "OBO_ALGORITHMS",
         /// How long a consent may take [default: 15m]
         state_ttl "STATE_TTL",
         /// How long before its expiry a credential is refreshed [default: 60s]
         refresh_skew "REFRESH_SKEW",
-        /// How long a call to a provider may take in all [default: 10s]
+        /// How long a call to a provider, a backend or an issuer may take in all [default: 10s]
         upstream_timeout "UPSTREAM_TIMEOUT",
         /// How often each provider is checked; 0 for never [default: 5m]
         health_check_interval "HEALTH_CHECK_INTERVAL",

@@ -87,6 +87,15 @@ fn every_complaint_begins_with_the_settings_name() {
         ("DATABASE_URL", "sqlite::memory:"),
         ("DATABASE_URL", "postgres://host"),
         ("ENFORCE_DB_SSL", "true"),
+        ("BACKEND_AUTH_URL", "backend.example"),
+        ("BACKEND_AUTH_URL", "https://user@backend.example/"),
+        ("BACKEND_AUTH_URL", "https://backend.example/?x"),
+        ("OBO_JWKS_URL", "https://issuer.example/keys"),
+        ("OBO_AUDIENCE", "nexus"),
+        ("OBO_ALGORITHMS", "HS256"),
+        ("OBO_ALGORITHMS", "ES256,none"),
+        ("OBO_ALGORITHMS", "ES512"),
+        ("OBO_ALGORITHMS", ","),
     ] {
         let complaint = complaint(&[(name, value)]);
         assert!(
@@ -324,6 +333,83 @@ fn every_setting_that_matters_is_shown_once() {
         assert!(
             names.contains(name) != folded_or_ignored.contains(name),
             "{name}"
+        );
+    }
+}
+
+const ISSUER: (&str, &str) = ("OBO_ISSUER", "https://issuer.example/tenant");
+const AUDIENCE: (&str, &str) = ("OBO_AUDIENCE", "nexus");
+
+#[test]
+fn an_issuer_of_users_tokens_needs_an_audience() {
+    assert!(complaint(&[ISSUER]).starts_with("OBO_AUDIENCE: "));
+    let issuer = config(&[ISSUER, AUDIENCE]).user_contexts.issuer;
+    assert_eq!(
+        issuer,
+        Some(IssuerSettings {
+            issuer: ISSUER.1.to_owned(),
+            audience: "nexus".to_owned(),
+            jwks_url: None
+        })
+    );
+    for issuer in ["issuer.example", "https://issuer.example/#x"] {
+        let complaint = complaint(&[("OBO_ISSUER", issuer), AUDIENCE]);
+        assert!(complaint.starts_with("OBO_ISSUER: "), "{complaint}");
+    }
+    assert!(complaint(&[ISSUER, AUDIENCE, ("OBO_JWKS_URL", "keys")]).starts_with("OBO_JWKS_URL: "));
+}
+
+#[test]
+fn who_vouches_for_users_is_shown() {
+    let shown = |config: &Config| {
+        let names = ["BACKEND_AUTH_URL", "OBO_ISSUER", "OBO_JWKS_URL"];
+        let more = ["OBO_AUDIENCE", "OBO_ALGORITHMS"];
+        names
+            .iter()
+            .chain(&more)
+            .map(|name| row(config, name).0)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&config(&[])), ["", "", "", "", "ES256,EdDSA,RS256"]);
+    let given = config(&[ISSUER, AUDIENCE, ("OBO_ALGORITHMS", "PS256, EdDSA")]);
+    assert_eq!(
+        shown(&given),
+        ["", ISSUER.1, "by discovery", "nexus", "EdDSA,PS256"]
+    );
+    let keys = ("OBO_JWKS_URL", "https://keys.example/jwks?x=1");
+    let backend = ("BACKEND_AUTH_URL", "https://backend.example/api");
+    assert_eq!(
+        shown(&config(&[backend, ISSUER, AUDIENCE, keys])),
+        [backend.1, ISSUER.1, keys.1, "nexus", "ES256,EdDSA,RS256"]
+    );
+}
+
+#[test]
+fn a_start_says_when_the_backend_goes_before_the_issuer_and_when_strangers_could_vouch() {
+    let notes = |given: &[(&str, &str)]| config(given).notes;
+    let backend = ("BACKEND_AUTH_URL", "https://backend.example");
+    assert_eq!(notes(&[backend]), Vec::<String>::new());
+    assert_eq!(notes(&[ISSUER, AUDIENCE]), Vec::<String>::new());
+    assert!(notes(&[backend, ISSUER, AUDIENCE])[0].starts_with("OBO_ISSUER is not asked"));
+    for local in [
+        "http://127.0.0.1:9/x",
+        "http://localhost:9",
+        "http://[::1]:9",
+    ] {
+        assert_eq!(notes(&[("BACKEND_AUTH_URL", local)]), Vec::<String>::new());
+    }
+    let plain = [
+        &[("BACKEND_AUTH_URL", "http://backend")][..],
+        &[("OBO_ISSUER", "http://issuer"), AUDIENCE],
+        &[ISSUER, AUDIENCE, ("OBO_JWKS_URL", "http://10.0.0.1/keys")],
+    ];
+    for given in plain {
+        let setting = given[given.len() - 1]
+            .0
+            .replace("OBO_AUDIENCE", "OBO_ISSUER");
+        assert!(
+            notes(given)[0].starts_with(&format!("{setting} is http")),
+            "{given:?}"
         );
     }
 }

@@ -10,7 +10,7 @@ use super::error::ConfigError;
 use super::parse::{duration, given, http_url, number, positive_duration, switch};
 use super::settings::Settings;
 use super::upstreams::UpstreamRules;
-use super::{Config, LogFormat, SubjectBinding, access, database, keys};
+use super::{Config, LogFormat, SubjectBinding, access, database, keys, user_context};
 use crate::application::token::ExpiresAs;
 use crate::return_url::ReturnUrlPolicy;
 
@@ -54,6 +54,7 @@ impl Settings {
                 given(self.allow_private_upstreams.as_ref()),
                 loopback,
             )?,
+            user_contexts: user_context::user_contexts(&self)?,
             state_ttl: positive_duration(
                 "STATE_TTL",
                 self.state_ttl.as_ref(),
@@ -293,5 +294,6 @@ fn notes(settings: &Settings, loopback: bool) -> Result<Vec<String>, ConfigError
     if !require_api_key(settings, loopback)? {
         notes.push("REQUIRE_API_KEY is false: every door is open".to_owned());
     }
+    notes.extend(user_context::notes(settings)?);
     Ok(notes)
 }

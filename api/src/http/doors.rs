@@ -6,6 +6,7 @@ use crate::http::error::ApiError;
 use crate::keys::ApiKeys;
 use crate::metrics::Metrics;
 
+mod agent_sessions;
 mod agents;
 mod audit;
 mod audit_proof;

@@ -1,6 +1,6 @@
 //! The OAuth `state`: opaque, authenticated, and the seed of everything else a consent must remember.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::KeyMaterial;
+use crate::hex::hex;
 
 const VERSION: u8 = 1;
 const NONCE_LENGTH: usize = 16;
@@ -150,15 +151,6 @@ impl StateKey {
         }
         mac
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 #[cfg(test)]

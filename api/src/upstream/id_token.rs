@@ -71,20 +71,20 @@ struct Verification<'a> {
     provider: &'a ResolvedProvider,
     issuer: IssuerUrl,
     token: CoreIdToken,
-    nonce: Nonce,
+    nonce: Option<Nonce>,
     access_token: Option<&'a Secret>,
     now: DateTime<Utc>,
 }
 
 impl Upstream {
-    /// Verifies an id token: issuer, audience, nonce, expiry at `now`, signature by the issuer's key set (fetched again
+    /// Verifies an id token: issuer, audience, nonce if there is one to compare with (OpenID Connect Core 12.2), expiry at `now`, signature by the issuer's key set (fetched again
     /// once when no key fits) or, for HS256 and its kind, by the client's secret; `at_hash` against the access token
     /// when both are there. Unsigned tokens are refused.
     pub async fn verify_id_token(
         &self,
         provider: &ResolvedProvider,
         id_token: &Secret,
-        nonce: &str,
+        nonce: Option<&str>,
         access_token: Option<&Secret>,
         now: Timestamp,
     ) -> Result<IdTokenClaims, IdTokenError> {
@@ -93,7 +93,7 @@ impl Upstream {
             provider,
             issuer: IssuerUrl::new(issuer.to_owned()).map_err(|_| IdTokenError::NoIssuer)?,
             token: CoreIdToken::from_str(id_token.expose()).map_err(|_| IdTokenError::Malformed)?,
-            nonce: Nonce::new(nonce.to_owned()),
+            nonce: nonce.map(|nonce| Nonce::new(nonce.to_owned())),
             access_token,
             now: DateTime::from_timestamp_micros(now.as_micros()).ok_or(IdTokenError::Expired)?,
         };
@@ -135,7 +135,10 @@ impl Verification<'_> {
 
     fn verify(&self, keys: JsonWebKeySet<CoreJsonWebKey>) -> Result<IdTokenClaims, Refusal> {
         let verifier = self.verifier(keys);
-        let claims = self.token.claims(&verifier, &self.nonce)?;
+        let claims = match &self.nonce {
+            Some(nonce) => self.token.claims(&verifier, nonce)?,
+            None => self.token.claims(&verifier, |_: Option<&Nonce>| Ok(()))?,
+        };
         self.check_access_token(claims, &verifier)?;
         Ok(IdTokenClaims {
             issuer: claims.issuer().to_string(),

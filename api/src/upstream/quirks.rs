@@ -9,7 +9,7 @@ use super::token::TokenAnswer;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Quirks {
     /// `skip_scope_on_auth`: the authorization request carries no scope.
-    pub(super) skip_scope_on_auth: bool,
+    pub skip_scope_on_auth: bool,
     /// `scope_separator`: what stands between scopes instead of a space, both ways.
     pub(super) scope_separator: Option<String>,
     /// `token_request_format`: requests to the token endpoint are JSON.
@@ -65,10 +65,17 @@ impl Quirks {
             .collect()
     }
 
-    /// The tokens as agents use them; once the id token has been verified against the access token.
+    /// Whether agents are given the id token.
     #[must_use]
-    pub fn as_used(&self, mut answer: TokenAnswer) -> TokenAnswer {
-        if self.id_token_as_access_token
+    pub fn gives_id_token(&self) -> bool {
+        self.id_token_as_access_token
+    }
+
+    /// The tokens as agents use them. An id token that was not verified is given to nobody.
+    #[must_use]
+    pub fn as_used(&self, mut answer: TokenAnswer, is_verified: bool) -> TokenAnswer {
+        if self.gives_id_token()
+            && is_verified
             && let Some(id_token) = &answer.id_token
         {
             answer.access_token = Secret::new(id_token.expose().to_owned());

@@ -11,7 +11,7 @@ use super::*;
 mod discovering;
 mod id_tokens;
 mod probing;
-mod provider;
+pub(crate) mod provider;
 mod quirks;
 mod resolving;
 mod token_calls;
@@ -68,7 +68,7 @@ async fn every_call_can_run_in_a_task_of_its_own() {
     let secret = Secret::new("x");
     let failures = tokio::spawn(async move {
         let verified = client
-            .verify_id_token(&provider, &secret, "nonce", None, now)
+            .verify_id_token(&provider, &secret, Some("nonce"), None, now)
             .await;
         let discovered = client.discover("https://nobody.invalid").await;
         let refreshed = client

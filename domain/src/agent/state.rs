@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AgentEvent;
 use crate::decider::StateVersion;
+use crate::scope::Since;
 
 /// The version of the stored state.
 pub(super) const STATE_VERSION: u32 = 1;
@@ -72,9 +73,12 @@ pub struct Agent {
     pub status: Status,
     /// What it is and may do; what it last was, after its end.
     pub profile: AgentProfile,
-    /// 1 at first; rises whenever something that was allowed is no longer, and with every end. What was
-    /// opened under another epoch is dead.
+    /// 1 at first; rises whenever something that was allowed is no longer, and with every end.
     pub epoch: u64,
+    /// Since which epoch it has been active.
+    active_since: u64,
+    /// Since which epoch each scope has been allowed.
+    allowed_since: Since,
 }
 
 impl Agent {
@@ -82,21 +86,41 @@ impl Agent {
         match event {
             AgentEvent::Registered { profile, epoch } => {
                 self.status = Status::Registered;
-                self.profile.clone_from(profile);
                 self.epoch = *epoch;
+                self.active_since = *epoch;
+                self.allowed_since = Since::default();
+                self.become_like(profile);
             }
             AgentEvent::Updated {
                 profile,
                 epoch,
                 changed: _,
             } => {
-                self.profile.clone_from(profile);
                 self.epoch = *epoch;
+                if !self.profile.active {
+                    self.active_since = *epoch;
+                }
+                self.become_like(profile);
             }
             AgentEvent::Deregistered { epoch } => {
                 self.status = Status::Deregistered;
                 self.epoch = *epoch;
             }
         }
+    }
+
+    fn become_like(&mut self, profile: &AgentProfile) {
+        self.allowed_since
+            .update(&profile.allowed_scopes, self.epoch);
+        self.profile.clone_from(profile);
+    }
+
+    /// Whether it has been allowed these scopes without a break since `epoch`.
+    #[must_use]
+    pub fn still_allows(&self, scopes: &[String], epoch: u64) -> bool {
+        self.status == Status::Registered
+            && self.profile.active
+            && self.active_since <= epoch
+            && self.allowed_since.holds(scopes, epoch)
     }
 }

@@ -91,6 +91,8 @@ pub enum ConnectionCommand {
         expires_at: Timestamp,
         /// The connection's id, sealed.
         sealed_id: SealedRef,
+        /// The provider's epoch.
+        provider_epoch: u64,
     },
     /// The user came back with a code: spends the one-time state, before the code is exchanged.
     AcceptCallback {

@@ -132,6 +132,7 @@ impl Connection {
             state_digest,
             expires_at,
             sealed_id,
+            provider_epoch,
         } = command
         else {
             return Ok(Vec::new());
@@ -152,6 +153,7 @@ impl Connection {
             state_digest,
             expires_at,
             sealed_id,
+            provider_epoch: Some(provider_epoch),
         }])
     }
 

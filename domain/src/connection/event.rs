@@ -41,6 +41,9 @@ pub enum ConnectionEvent {
         expires_at: Timestamp,
         /// The connection's id, sealed.
         sealed_id: SealedRef,
+        /// The provider's epoch then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider_epoch: Option<u64>,
     },
     /// The user came back with a code; the one-time state is spent.
     #[serde(rename = "connection.consent_returned")]

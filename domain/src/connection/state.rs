@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::{AttentionReason, ConnectionEvent, FailureReason, Outcome};
 use crate::decider::StateVersion;
 use crate::provider::{AuthType, ProviderId};
+use crate::scope::Since;
 use crate::sealing::SealedRef;
 use crate::time::Timestamp;
 
 /// The version of the stored state.
-pub(super) const STATE_VERSION: u32 = 2;
+pub(super) const STATE_VERSION: u32 = 3;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +72,8 @@ pub struct PendingConsent {
     pub return_url: String,
     /// How the user connects.
     pub consent: ConsentKind,
+    /// The provider's epoch when it was asked for, if that was noted.
+    pub provider_epoch: Option<u64>,
     /// Set once the user came back: how long the exchange may take, milliseconds.
     pub returned: Option<u64>,
 }
@@ -156,6 +159,10 @@ pub struct Connection {
     pub auth_type: Option<AuthType>,
     /// The scopes granted.
     pub scopes: Vec<String>,
+    /// Rises whenever something that was granted is no longer, and with the end.
+    pub epoch: u64,
+    /// Since which epoch each scope has been granted.
+    granted_since: Since,
     /// The application's own notes.
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
     /// The consent that is pending.
@@ -196,7 +203,7 @@ impl Connection {
                 refreshable,
                 provider_epoch,
             } => {
-                self.scopes.clone_from(scopes);
+                self.on_granted(scopes);
                 self.on_connected(CredentialState {
                     sealed: credential.clone(),
                     expires_at: *expires_at,
@@ -244,7 +251,7 @@ impl Connection {
                 expires_at,
                 rotated,
             } => {
-                self.scopes.clone_from(scopes);
+                self.on_granted(scopes);
                 self.on_refreshed(*attempt, credential, *expires_at, *rotated);
             }
             ConnectionEvent::RefreshFailed {
@@ -300,6 +307,7 @@ impl Connection {
             metadata,
             state_digest,
             expires_at,
+            provider_epoch,
             ..
         } = event
         else {
@@ -318,12 +326,35 @@ impl Connection {
             scopes: scopes.clone(),
             return_url: return_url.clone(),
             consent: *consent,
+            provider_epoch: *provider_epoch,
             returned: None,
         });
         if matches!(self.status, Status::Absent | Status::Failed) {
             self.status = Status::Pending;
             self.reason = None;
         }
+    }
+
+    fn on_granted(&mut self, scopes: &[String]) {
+        let narrower = self.scopes.iter().any(|scope| !scopes.contains(scope));
+        self.epoch += u64::from(narrower);
+        self.granted_since.update(scopes, self.epoch);
+        scopes.clone_into(&mut self.scopes);
+    }
+
+    /// Whether it has not ended.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        match self.status {
+            Status::Pending | Status::Active | Status::Attention | Status::Failed => true,
+            Status::Absent | Status::Revoked | Status::Deleted => false,
+        }
+    }
+
+    /// Whether it has been granted these scopes without a break since `epoch`.
+    #[must_use]
+    pub fn still_grants(&self, scopes: &[String], epoch: u64) -> bool {
+        self.is_there() && self.granted_since.holds(scopes, epoch)
     }
 
     fn on_connected(&mut self, credential: CredentialState) {
@@ -414,6 +445,7 @@ impl Connection {
 
     fn end(&mut self, status: Status, reason: &str) {
         self.status = status;
+        self.epoch += 1;
         self.reason = Some(reason.to_owned());
         self.attention = None;
         self.credential = None;

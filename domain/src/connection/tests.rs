@@ -92,6 +92,7 @@ fn request(state: &str, consent: ConsentKind) -> Command {
         state_digest: state.into(),
         expires_at: LAPSES,
         sealed_id: sealed(1),
+        provider_epoch: EPOCH,
     }
 }
 

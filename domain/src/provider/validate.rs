@@ -93,11 +93,12 @@ impl ProviderProfile {
                     "params.skip_scope_on_exchange",
                     NOT_A_SWITCH,
                 )?,
-                ("id_token_as_access_token", value) => rule(
-                    value.is_boolean(),
-                    "params.id_token_as_access_token",
-                    NOT_A_SWITCH,
-                )?,
+                ("id_token_as_access_token", value) => {
+                    let field = "params.id_token_as_access_token";
+                    rule(value.is_boolean(), field, NOT_A_SWITCH)?;
+                    let verifiable = self.issuer.is_some() || *value == Value::Bool(false);
+                    rule(verifiable, field, "needs an `issuer` to verify id tokens")?;
+                }
                 ("scope_separator", value) => rule(
                     value
                         .as_str()

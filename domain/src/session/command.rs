@@ -29,6 +29,26 @@ impl CloseReason {
     }
 }
 
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Before its time.
+    Closed(CloseReason),
+    /// Its time was over.
+    Expired,
+}
+
+impl Ended {
+    /// As it is written on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed(reason) => reason.as_str(),
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// What is asked of a session.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SessionCommand {

@@ -1,7 +1,11 @@
 //! What each command causes, state by state.
 
 use super::state::STATE_VERSION;
-use super::{CloseReason, Opening, Session, SessionCommand, SessionError, SessionEvent, Status};
+use super::{
+    Bound, CloseReason, Ended, Opening, Session, SessionCommand, SessionError, SessionEvent, Status,
+};
+use crate::agent::Agent;
+use crate::connection::Connection;
 use crate::decider::{Decider, aggregate};
 use crate::sealing::SealedRef;
 use crate::time::Timestamp;
@@ -49,11 +53,14 @@ impl Session {
         Ok(vec![SessionEvent::Opened(opening)])
     }
 
-    /// Closing what has ended is harmless; what has ended by itself was not closed.
+    /// Closing what has ended is harmless; what has ended by itself was not closed. What was narrower before its time was
+    /// over ended then, however late that is recorded.
     fn close(&self, reason: CloseReason, now: Timestamp) -> Decision {
         match self.status {
             Status::Absent => Err(SessionError::NotFound),
-            Status::Open if self.is_over(now) => Ok(vec![SessionEvent::Expired {}]),
+            Status::Open if reason == CloseReason::Closed && self.is_over(now) => {
+                Ok(vec![SessionEvent::Expired {}])
+            }
             Status::Open => Ok(vec![SessionEvent::Closed { reason }]),
             Status::Closed | Status::Expired => Ok(Vec::new()),
         }
@@ -64,6 +71,41 @@ impl Session {
             Status::Absent => Err(SessionError::NotFound),
             Status::Open if self.is_over(now) => Ok(vec![SessionEvent::Expired {}]),
             Status::Open | Status::Closed | Status::Expired => Ok(Vec::new()),
+        }
+    }
+
+    /// Why it is dead, if it is: its agent and its connection are as they are now.
+    #[must_use]
+    pub fn ended(
+        &self,
+        agent: Option<&Agent>,
+        connection: Option<&Connection>,
+        now: Timestamp,
+    ) -> Option<Ended> {
+        let opening = self.opening.as_ref()?;
+        match self.status {
+            Status::Absent => return None,
+            Status::Expired => return Some(Ended::Expired),
+            Status::Closed => return Some(Ended::Closed(self.reason?)),
+            Status::Open => {}
+        }
+        let allows = |agent: &Agent| agent.still_allows(&opening.scopes, opening.agent_epoch);
+        let bound = opening.bound.as_ref();
+        let grants = |bound: &Bound| {
+            connection.is_some_and(|connection| {
+                if opening.provider_scopes {
+                    connection.still_grants(&opening.scopes, bound.epoch)
+                } else {
+                    connection.is_there()
+                }
+            })
+        };
+        if !agent.is_some_and(allows) {
+            Some(Ended::Closed(CloseReason::AgentNarrowed))
+        } else if !bound.is_none_or(grants) {
+            Some(Ended::Closed(CloseReason::ConnectionNarrowed))
+        } else {
+            self.is_over(now).then_some(Ended::Expired)
         }
     }
 
@@ -78,7 +120,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::AgentId;
+    use crate::agent::{AgentCommand, AgentId, AgentProfile};
     use crate::fixtures;
     use crate::session::{EVENT_TYPES, Principal};
 
@@ -158,6 +200,10 @@ mod tests {
     #[test]
     fn a_session_whose_time_is_over_has_expired_whatever_is_asked() {
         let session = given(&[opened()]);
+        let close = |seconds| SessionCommand::Close {
+            reason: CloseReason::Closed,
+            now: at(seconds),
+        };
         for command in [close(OVER), expire(OVER)] {
             assert_eq!(session.decide(command), Ok(vec![SessionEvent::Expired {}]));
         }
@@ -173,6 +219,87 @@ mod tests {
         for command in [close(OPENED), expire(OPENED)] {
             assert_eq!(given(&[]).decide(command), Err(SessionError::NotFound));
         }
+    }
+
+    #[test]
+    fn what_was_narrower_before_its_time_was_over_was_closed_by_that() {
+        let expected = closed(CloseReason::AgentNarrowed);
+        assert_eq!(given(&[opened()]).decide(close(OVER)), Ok(vec![expected]));
+    }
+
+    fn agent(commands: &[AgentCommand]) -> Agent {
+        let mut agent = Agent::default();
+        for command in commands {
+            let events = agent.decide(command.clone()).unwrap();
+            for event in &events {
+                agent.evolve(event);
+            }
+        }
+        agent
+    }
+
+    fn registered() -> AgentCommand {
+        AgentCommand::Register {
+            profile: AgentProfile {
+                allowed_scopes: vec!["report.write".to_owned(), "other".to_owned()],
+                ..AgentProfile::default()
+            },
+        }
+    }
+
+    fn allowed(scopes: &[&str]) -> AgentCommand {
+        AgentCommand::Update {
+            description: None,
+            allowed_scopes: Some(scopes.iter().map(|&scope| scope.to_owned()).collect()),
+            active: None,
+        }
+    }
+
+    fn activated(active: bool) -> AgentCommand {
+        AgentCommand::Update {
+            description: None,
+            allowed_scopes: None,
+            active: Some(active),
+        }
+    }
+
+    #[test]
+    fn a_session_lives_while_its_agent_may_do_all_of_it_without_a_break() {
+        let session = given(&[opened()]);
+        let narrowed = Some(Ended::Closed(CloseReason::AgentNarrowed));
+        for (commands, ended) in [
+            (vec![registered()], None),
+            (vec![registered(), allowed(&["report.write"])], None),
+            (vec![registered(), allowed(&["other"])], narrowed),
+            (
+                vec![
+                    registered(),
+                    allowed(&["other"]),
+                    allowed(&["report.write"]),
+                ],
+                narrowed,
+            ),
+            (vec![registered(), activated(false)], narrowed),
+            (
+                vec![registered(), activated(false), activated(true)],
+                narrowed,
+            ),
+            (vec![registered(), AgentCommand::Deregister], narrowed),
+            (
+                vec![registered(), AgentCommand::Deregister, registered()],
+                narrowed,
+            ),
+        ] {
+            let agent = agent(&commands);
+            let found = session.ended(Some(&agent), None, at(OPENED));
+            assert_eq!(found, ended, "{commands:?}");
+        }
+        assert_eq!(session.ended(None, None, at(OPENED)), narrowed);
+        let agent = agent(&[registered()]);
+        assert_eq!(
+            session.ended(Some(&agent), None, at(OVER)),
+            Some(Ended::Expired)
+        );
     }
 
     #[test]

@@ -78,6 +78,7 @@ fn requested() -> ConnectionEvent {
         state_digest: "s1".into(),
         expires_at: LAPSES,
         sealed_id: sealed(1),
+        provider_epoch: Some(1),
     }
 }
 

@@ -21,6 +21,7 @@ async fn check(store: &Store, history: Vec<Step>) {
         let rebuilt = rebuild(ledger.backend(), name, |_| ()).await.unwrap();
         let (rows, stream_type) = match *name {
             "connections" => (before.connections.len(), "connection"),
+            "agents" => (before.agents.len(), "agent"),
             _ => (before.providers.len(), "provider"),
         };
         let events = log(&ledger).await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nexus_domain::agent::{Agent, AgentCommand, AgentId, AgentProfile};
 use nexus_domain::connection::{
     AttentionReason, Connection, ConnectionCommand, ConsentKind, FailureReason, Outcome,
     RefreshFailure, Rotation,
@@ -16,9 +17,10 @@ use nexus_domain::time::Timestamp;
 use nexus_ledger::{
     Append, AppendError, Context, ExecuteError, Expected, Ledger, NewEvent, RecordedEvent,
 };
+use nexus_projections::agents::Agents;
 use nexus_projections::connections::Connections;
 use nexus_projections::providers::Providers;
-use nexus_projections::{ConnectionRow, Projection, ProviderRow, ReadStore};
+use nexus_projections::{AgentRow, ConnectionRow, Projection, ProviderRow, ReadStore};
 use proptest::prelude::*;
 use proptest::sample::select;
 use uuid::Uuid;
@@ -56,11 +58,20 @@ pub(crate) enum ProviderWish {
     Delete,
 }
 
+/// Something that is asked of an agent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AgentWish {
+    Register,
+    Allow(&'static str),
+    Deregister,
+}
+
 /// A step of a history.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
     Connection(u8, Wish),
     Provider(u8, ProviderWish),
+    Agent(u8, AgentWish),
     /// A credential is read: an event that concerns no read model.
     Read,
 }
@@ -70,7 +81,16 @@ pub(crate) fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (0..3_u8, wishes()).prop_map(|(which, wish)| Step::Connection(which, wish)),
         4 => (0..2_u8, provider_wishes()).prop_map(|(which, wish)| Step::Provider(which, wish)),
+        3 => (0..2_u8, agent_wishes()).prop_map(|(which, wish)| Step::Agent(which, wish)),
         1 => Just(Step::Read),
+    ]
+}
+
+fn agent_wishes() -> impl Strategy<Value = AgentWish> {
+    prop_oneof![
+        3 => Just(AgentWish::Register),
+        2 => select(vec!["read", "write"]).prop_map(AgentWish::Allow),
+        1 => Just(AgentWish::Deregister),
     ]
 }
 
@@ -132,6 +152,7 @@ impl Step {
         match self {
             Self::Connection(which, wish) => ask_connection(ledger, &reference(which), wish).await,
             Self::Provider(which, wish) => ask_provider(ledger, which, wish).await,
+            Self::Agent(which, wish) => ask_agent(ledger, which, wish).await,
             Self::Read => read_credential(ledger).await,
         }
     }
@@ -158,6 +179,8 @@ pub(crate) fn an_ordinary_life(which: u8) -> Vec<Step> {
     let mut steps = vec![
         Step::Provider(which, ProviderWish::Register { secret: true }),
         Step::Provider(which, ProviderWish::SetSecret),
+        Step::Agent(which, AgentWish::Register),
+        Step::Agent(which, AgentWish::Allow("read")),
     ];
     steps.extend(wishes.map(|wish| Step::Connection(which, wish)));
     steps.push(Step::Read);
@@ -310,6 +333,7 @@ fn request(state_digest: &str, consent: ConsentKind, sealed_id: SealedRef) -> Co
         state_digest: state_digest.into(),
         expires_at: LAPSES,
         sealed_id,
+        provider_epoch: 1,
     }
 }
 
@@ -346,6 +370,26 @@ async fn ask_provider(ledger: &Ledger, which: u8, wish: ProviderWish) {
     allowed(ledger.execute::<Provider>(&id, command, context).await);
 }
 
+async fn ask_agent(ledger: &Ledger, which: u8, wish: AgentWish) {
+    let command = match wish {
+        AgentWish::Register => AgentCommand::Register {
+            profile: AgentProfile::default(),
+        },
+        AgentWish::Allow(scope) => AgentCommand::Update {
+            description: None,
+            allowed_scopes: Some(vec![scope.into()]),
+            active: None,
+        },
+        AgentWish::Deregister => AgentCommand::Deregister,
+    };
+    let id = format!("agent-{which}");
+    allowed(
+        ledger
+            .execute::<Agent>(&id, command, Context::default())
+            .await,
+    );
+}
+
 async fn read_credential(ledger: &Ledger) {
     let payload = r#"{"type":"credential.retrieved","connection":"ref","door":"token"}"#;
     let event = NewEvent {
@@ -358,11 +402,12 @@ async fn read_credential(ledger: &Ledger) {
     ledger.append(append).await.unwrap();
 }
 
-/// The rows of both read models, by key.
+/// The rows of every read model, by key.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Rows {
     pub(crate) connections: BTreeMap<String, ConnectionRow>,
     pub(crate) providers: BTreeMap<String, ProviderRow>,
+    pub(crate) agents: BTreeMap<String, AgentRow>,
 }
 
 /// The whole log.
@@ -376,6 +421,7 @@ pub(crate) async fn implied(ledger: &Ledger) -> Rows {
     for event in log(ledger).await {
         fold::<Connections>(&mut rows.connections, &event);
         fold::<Providers>(&mut rows.providers, &event);
+        fold::<Agents>(&mut rows.agents, &event);
     }
     rows
 }
@@ -387,7 +433,7 @@ fn fold<P: Projection>(rows: &mut BTreeMap<String, P::Row>, event: &RecordedEven
     }
 }
 
-/// The rows that are read, of every connection and provider in the log.
+/// The rows that are read, of every connection, provider and agent in the log.
 pub(crate) async fn stored(ledger: &Ledger, reads: &ReadStore) -> Rows {
     let mut rows = Rows::default();
     for event in log(ledger).await {
@@ -400,6 +446,11 @@ pub(crate) async fn stored(ledger: &Ledger, reads: &ReadStore) -> Rows {
         if event.stream.stream_type == "provider" && !rows.providers.contains_key(id) {
             let row = reads.provider(id).await.unwrap();
             rows.providers
+                .extend(row.map(|row| (id.clone(), (*row).clone())));
+        }
+        if event.stream.stream_type == "agent" && !rows.agents.contains_key(id) {
+            let row = reads.agent(&AgentId::parse(id).unwrap()).await.unwrap();
+            rows.agents
                 .extend(row.map(|row| (id.clone(), (*row).clone())));
         }
     }

@@ -195,6 +195,7 @@ fn request(sealed_id: SealedRef) -> ConnectionCommand {
             version: 1,
             ..sealed_id
         },
+        provider_epoch: 1,
     }
 }
 

@@ -316,6 +316,7 @@ fn requested(version: u32, sealed_id: SealedRef) -> ConnectionEvent {
         state_digest: format!("{version:064x}"),
         expires_at: Timestamp::from_seconds(version.into()),
         sealed_id,
+        provider_epoch: Some(1),
     }
 }
 

@@ -70,7 +70,7 @@ impl HttpReply {
         self
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} Scripted\r\nconnection: close\r\n", self.status);
         for (name, value) in &self.headers {
             head.extend([name, ": ", value, "\r\n"]);
@@ -108,7 +108,7 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
 }
 
 /// Reads a request; `None` when the client leaves before its end.
-async fn read(stream: &mut TcpStream) -> Option<HttpRequest> {
+pub(super) async fn read(stream: &mut TcpStream) -> Option<HttpRequest> {
     let mut received = Vec::new();
     let end_of_head = loop {
         if let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -152,7 +152,7 @@ async fn more(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<()> {
 }
 
 /// Writes as much as is to arrive. The client may be gone, which is its own affair.
-async fn write(mut stream: TcpStream, bytes: &[u8], wire: Wire) {
+pub(super) async fn write(mut stream: TcpStream, bytes: &[u8], wire: Wire) {
     match wire {
         Wire::Whole => {
             let _ = stream.write_all(bytes).await;

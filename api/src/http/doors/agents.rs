@@ -121,12 +121,12 @@ async fn register(
     sent.check()?;
     let profile = sent.into_profile();
     let command = AgentCommand::Register { profile };
-    let row = doors
+    let commanded = doors
         .application
         .command_agent(&id, command, caller.metadata("register_agent"))
         .await
         .map_err(|error| refusal(error, &id))?;
-    Ok((StatusCode::CREATED, Json(public(&row))).into_response())
+    Ok((StatusCode::CREATED, Json(public(&commanded.agent))).into_response())
 }
 
 /// Every registered agent, by id.
@@ -165,12 +165,12 @@ async fn update(
         allowed_scopes: sent.allowed_scopes,
         active: sent.active,
     };
-    let row = doors
+    let commanded = doors
         .application
         .command_agent(&id, command, caller.metadata("update_agent"))
         .await
         .map_err(|error| refusal(error, &id))?;
-    Ok(Json(public(&row)).into_response())
+    Ok(Json(public(&commanded.agent)).into_response())
 }
 
 async fn deregister(
@@ -180,12 +180,15 @@ async fn deregister(
 ) -> Result<Response, ApiError> {
     let id = parse(&id)?;
     let metadata = caller.metadata("deregister_agent");
-    doors
+    let commanded = doors
         .application
         .command_agent(&id, AgentCommand::Deregister, metadata)
         .await
         .map_err(|error| refusal(error, &id))?;
-    // No session is open: there are none yet.
-    let answer = json!({"agent_id": id, "status": "deregistered", "sessions_closed": 0});
+    let answer = json!({
+        "agent_id": id,
+        "status": "deregistered",
+        "sessions_closed": commanded.sessions_closed,
+    });
     Ok(Json(answer).into_response())
 }

@@ -63,7 +63,7 @@ pub(super) async fn revoke(
         "revoked_at": revoked.revoked_at,
         "already_revoked": revoked.already,
         "token_deleted": true,
-        "sessions_closed": 0,
+        "sessions_closed": revoked.sessions_closed,
         "provider_revoked": revoked.provider == ProviderRevocation::Revoked,
     });
     if let (ProviderRevocation::Not(error), Some(answer)) =

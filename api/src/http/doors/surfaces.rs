@@ -10,9 +10,9 @@ use ipnet::IpNet;
 use tower_http::cors::CorsLayer;
 
 use super::{
-    Doors, agents, audit, audit_proof, callback, capture, capture_form, check_connection,
-    connections, docs, health, jwks, metrics, projections, providers, refresh, request_connection,
-    revoke, session_keys, token,
+    Doors, agent_sessions, agents, audit, audit_proof, callback, capture, capture_form,
+    check_connection, connections, docs, health, jwks, metrics, projections, providers, refresh,
+    request_connection, revoke, session_keys, token,
 };
 use crate::config::RateLimits;
 use crate::http::access::{with_allow_list, with_rate_limit};
@@ -81,6 +81,7 @@ pub fn gateway(doors: Doors, access: &Access) -> Router {
     let guarded = [
         Guarded::listed(providers::gateway_routes(), KeyPolicy::AdminToWrite),
         Guarded::listed(listing, KeyPolicy::Admin),
+        Guarded::listed(agent_sessions::routes(), KeyPolicy::Any),
         Guarded::listed(connections, needs_key(access.all_need_keys)),
         Guarded::listed(
             with_rate_limit(resolve, limits.token),

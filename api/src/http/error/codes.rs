@@ -103,6 +103,36 @@ refusals! {
     BAD_REQUEST invalid_agent_id;
     /// 409: an agent of this id is registered.
     CONFLICT agent_exists;
+    /// 400: a session names no agent.
+    BAD_REQUEST missing_agent_id;
+    /// 400: a session asks for no scope.
+    BAD_REQUEST missing_scopes;
+    /// 400: a session would last too long, or not at all; detail `max_ttl_seconds`.
+    BAD_REQUEST invalid_ttl;
+    /// 400: a session on behalf of a user has nobody who vouches for the user.
+    BAD_REQUEST missing_user_context_token;
+    /// 400: scopes of a provider, and no connection to use there.
+    BAD_REQUEST missing_connection_selector;
+    /// 400: a connection's id is none.
+    BAD_REQUEST invalid_connection_id;
+    /// 400: some scopes are a provider's and some are not; detail `scope`.
+    BAD_REQUEST mixed_scopes;
+    /// 400: the connection's provider gives no access tokens.
+    BAD_REQUEST unsupported_agent_session_provider;
+    /// 403: the agent is not active.
+    FORBIDDEN agent_inactive;
+    /// 403: the agent is not registered for a scope; detail `scope`.
+    FORBIDDEN scope_not_allowed;
+    /// 403: the connection was not granted a scope; detail `scope`.
+    FORBIDDEN scope_not_granted;
+    /// 403: on behalf of a user, the agent is not registered for a scope; detail `scope`.
+    FORBIDDEN scope_not_permitted_for_agent;
+    /// 403: the user may not do what a scope permits; detail `scope`.
+    FORBIDDEN user_not_authorized_for_scope;
+    /// 404: no such session.
+    NOT_FOUND session_not_found;
+    /// 409: several connections fit; detail `choices`.
+    CONFLICT connection_ambiguous;
     /// 404: no such agent; detail `agent_id`.
     NOT_FOUND agent_not_found;
     /// 404: no such provider; detail `provider_id` or `provider_name`.
@@ -114,6 +144,8 @@ constants! {
     UNAUTHORIZED missing_api_key "This door needs an API key in the X-API-Key header.";
     /// 401: the key is not one of ours.
     UNAUTHORIZED invalid_api_key "The API key in the X-API-Key header is not valid.";
+    /// 401: whoever vouches for users does not know the user's token, or not any more.
+    UNAUTHORIZED invalid_user_context_token "The user's token is not accepted.";
     /// 404: no such path.
     NOT_FOUND not_found "There is nothing at this path.";
     /// 404: no such connection; the same for an unknown, a foreign and a malformed id.
@@ -140,6 +172,10 @@ constants! {
     SERVICE_UNAVAILABLE refresh_unavailable "The credential could not be refreshed in time.";
     /// 503: the database cannot be reached.
     SERVICE_UNAVAILABLE database_unavailable "The vault's database is not available.";
+    /// 503: whoever vouches for users cannot be asked.
+    SERVICE_UNAVAILABLE backend_auth_unavailable "The user's token cannot be verified now.";
+    /// 503: nobody is set who vouches for users.
+    SERVICE_UNAVAILABLE obo_not_configured "The vault is not set up to act for users.";
     /// 503: the server has not finished starting.
     SERVICE_UNAVAILABLE starting "The vault is starting.";
 }

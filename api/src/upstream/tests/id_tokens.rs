@@ -88,7 +88,7 @@ impl Issuer {
             .verify_id_token(
                 provider,
                 &Secret::new(token),
-                "the-nonce",
+                Some("the-nonce"),
                 access_token,
                 NOW,
             )

@@ -14,15 +14,15 @@ use tokio::task::JoinHandle;
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
-pub(super) struct Recorded {
-    pub(super) path: String,
-    pub(super) headers: HeaderMap,
-    pub(super) form: Vec<(String, String)>,
-    pub(super) body: String,
+pub(crate) struct Recorded {
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) form: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 impl Recorded {
-    pub(super) fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.form
             .iter()
             .find(|(key, _)| key == name)
@@ -47,14 +47,14 @@ struct Script {
 type Shared = Arc<Mutex<Script>>;
 
 /// A running provider; stops when dropped.
-pub(super) struct TestProvider {
-    pub(super) base: String,
+pub(crate) struct TestProvider {
+    pub(crate) base: String,
     script: Shared,
     server: JoinHandle<()>,
 }
 
 impl TestProvider {
-    pub(super) async fn start() -> TestProvider {
+    pub(crate) async fn start() -> TestProvider {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let script = Shared::default();
@@ -67,7 +67,7 @@ impl TestProvider {
         }
     }
 
-    pub(super) fn answers(
+    pub(crate) fn answers(
         &self,
         path: &str,
         status: u16,
@@ -90,7 +90,7 @@ impl TestProvider {
             .insert(path.to_owned(), answer);
     }
 
-    pub(super) fn answers_json(&self, path: &str, status: u16, body: &Value) {
+    pub(crate) fn answers_json(&self, path: &str, status: u16, body: &Value) {
         self.answers(
             path,
             status,
@@ -100,7 +100,7 @@ impl TestProvider {
     }
 
     /// Publishes a discovery document, with `changes` to its usual members, and a key set.
-    pub(super) fn publishes(&self, changes: Value, keys: &Value) {
+    pub(crate) fn publishes(&self, changes: Value, keys: &Value) {
         let base = &self.base;
         let mut document = json!({
             "issuer": base,
@@ -118,7 +118,7 @@ impl TestProvider {
         self.answers_json("/jwks", 200, &json!({"keys": keys}));
     }
 
-    pub(super) fn requests(&self, path: &str) -> Vec<Recorded> {
+    pub(crate) fn requests(&self, path: &str) -> Vec<Recorded> {
         let script = self.script.lock().unwrap();
         script
             .requests
@@ -128,7 +128,7 @@ impl TestProvider {
             .collect()
     }
 
-    pub(super) fn discoveries(&self) -> usize {
+    pub(crate) fn discoveries(&self) -> usize {
         self.requests("/.well-known/openid-configuration").len()
     }
 }

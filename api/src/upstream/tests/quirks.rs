@@ -58,7 +58,7 @@ async fn refreshed(quirk: Value, answer: &Value) -> (Recorded, Result<TokenAnswe
     let outcome = upstream()
         .redeem_refresh_token(&resolved, &refresh_token, fresh())
         .await;
-    let outcome = outcome.map(|answer| resolved.quirks.as_used(answer));
+    let outcome = outcome.map(|answer| resolved.quirks.as_used(answer, true));
     (provider.requests("/token").remove(0), outcome)
 }
 

@@ -379,6 +379,33 @@ fn revoking_ends_everything_and_is_harmless_when_repeated() {
 }
 
 #[test]
+fn the_epoch_rises_when_less_is_granted_and_with_the_end() {
+    let granted = |scopes: &[&str]| Event::Refreshed {
+        attempt: 1,
+        credential: sealed(2),
+        scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+        expires_at: Some(LAPSES),
+        rotated: false,
+    };
+    let mut connection = active();
+    let mut epochs = vec![connection.epoch];
+    for event in [
+        granted(&["read"]),
+        granted(&["write", "read"]),
+        granted(&["write"]),
+        granted(&["write", "read"]),
+        Event::Revoked {
+            reason: None,
+            provider_revocation: None,
+        },
+    ] {
+        connection.evolve(&event);
+        epochs.push(connection.epoch);
+    }
+    assert_eq!(epochs, [0, 0, 0, 1, 1, 2]);
+}
+
+#[test]
 fn nothing_arrives_after_the_end() {
     let ended = then(&exchanging(), revoke());
     assert_eq!(

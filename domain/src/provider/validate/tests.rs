@@ -424,7 +424,7 @@ fn quirks_have_the_types_they_need() {
     for (name, good, bad) in [
         ("skip_scope_on_auth", json!(true), json!("yes")),
         ("skip_scope_on_exchange", json!(false), json!(0)),
-        ("id_token_as_access_token", json!(true), json!([])),
+        ("id_token_as_access_token", json!(false), json!([])),
         ("scope_separator", json!(","), json!("")),
         ("token_request_format", json!("json"), json!("xml")),
         (
@@ -448,4 +448,14 @@ fn quirks_have_the_types_they_need() {
             Some(format!("params.{name}"))
         );
     }
+}
+
+#[test]
+fn an_id_token_is_given_to_agents_only_where_it_can_be_verified() {
+    let params = json!({"id_token_as_access_token": true});
+    let without = oauth2(json!({"params": params}));
+    let field = "params.id_token_as_access_token";
+    assert_eq!(refused(&without).as_deref(), Some(field));
+    let with = oauth2(json!({"params": params, "issuer": "https://idp.example"}));
+    assert_eq!(refused(&with), None);
 }

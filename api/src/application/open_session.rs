@@ -1,0 +1,684 @@
+//! Opens agent sessions: the gates one after the other, then what the agent is given, on record before it leaves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexus_domain::access::{AccessEvent, access_stream};
+use nexus_domain::agent::AgentId;
+use nexus_domain::credential::Credential;
+use nexus_domain::metadata::Metadata;
+use nexus_domain::reference::ConnectionId;
+use nexus_domain::scope::{InvalidScope, tidy};
+use nexus_domain::secret::Secret;
+use nexus_domain::session::{
+    Bound, Gates, Granted, Opening, Principal, Refusal, Selected, Selection, Session,
+    SessionCommand, SessionId,
+};
+use nexus_domain::stream::StreamKey;
+use nexus_domain::time::Timestamp;
+use nexus_ledger::{
+    Append, AppendError, Context, ExecuteError, Expected, Guard, IndexColumns, NewEvent,
+};
+use nexus_projections::{AgentRow, ConnectionRow, ProviderRow};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::manage_providers::{ProviderKey, find_provider};
+use super::read_token::{Door, ReadTokenError};
+use super::{Application, Fault, is_of_subject};
+use crate::hex::hex;
+use crate::random::make_bytes;
+use crate::session_tokens::{Actor, Claims};
+use crate::user_context::UserContextError;
+
+/// How long a session lasts when nobody says.
+const DEFAULT_TTL: Duration = Duration::from_mins(15);
+/// How many connections of several that fit are named.
+const CHOICES: u32 = 50;
+/// How often the gates are passed again because what was decided on moved.
+const ATTEMPTS: usize = 8;
+/// The most scopes of one session.
+const MAX_SCOPES: usize = 1_000;
+
+/// What is asked for.
+#[derive(Debug, Default)]
+pub struct OpenSession {
+    /// Which agent.
+    pub agent_id: Option<String>,
+    /// To do what.
+    pub scopes: Option<Vec<String>>,
+    /// With which connection; or
+    pub connection_id: Option<String>,
+    /// with whose, and
+    pub workspace_id: Option<String>,
+    /// at which provider.
+    pub provider_name: Option<String>,
+    /// How long, seconds; 0 is the default.
+    pub ttl_seconds: Option<i64>,
+    /// On behalf of a user: who says so.
+    pub on_behalf: Option<OnBehalf>,
+}
+
+/// The token that vouches for the user.
+#[derive(Debug)]
+pub struct OnBehalf(pub Option<Secret>);
+
+/// A session, and what the agent is given.
+pub struct OpenedSession {
+    /// Its id.
+    pub id: SessionId,
+    /// How it was opened.
+    pub opening: Opening,
+    /// The connection's id, a bearer secret.
+    pub connection_id: Option<String>,
+    /// What the agent is given.
+    pub token: SessionToken,
+}
+
+/// What an agent is given.
+pub enum SessionToken {
+    /// The connection's access token, and what it really carries.
+    Provider {
+        /// The token.
+        access_token: Secret,
+        /// Its scopes.
+        scope: Vec<String>,
+    },
+    /// A token of the vault's.
+    Own(String),
+}
+
+/// A connection that fits.
+pub struct Choice {
+    /// Its id.
+    pub connection_id: String,
+    /// Its provider.
+    pub provider_name: String,
+    /// When it was requested.
+    pub created_at: Timestamp,
+}
+
+/// Why no session was opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenSessionError {
+    /// No agent is named.
+    #[error("no agent is named")]
+    MissingAgentId,
+    /// No scope is asked for.
+    #[error("no scope is asked for")]
+    MissingScopes,
+    /// A scope is none, or there are too many.
+    #[error(transparent)]
+    InvalidScope(#[from] InvalidScope),
+    /// It would last too long, or not at all.
+    #[error("a session lasts at most {0} seconds")]
+    InvalidTtl(u64),
+    /// Nobody vouches for the user.
+    #[error("the user's token is missing")]
+    MissingUserContextToken,
+    /// The named provider is not registered.
+    #[error("the provider does not exist")]
+    ProviderNotFound(String),
+    /// A gate did not let it through.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Several connections fit.
+    #[error("several connections fit")]
+    Ambiguous(Vec<Choice>),
+    /// The user's token is not believed, or nobody could tell.
+    #[error(transparent)]
+    UserContext(#[from] UserContextError),
+    /// The connection's credential is not to be had.
+    #[error(transparent)]
+    Read(#[from] ReadTokenError),
+    /// Something else went wrong.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl std::fmt::Debug for Choice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Choice")
+            .field("provider_name", &self.provider_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request whose fields are well formed.
+struct Asked {
+    agent_id: Option<AgentId>,
+    scopes: Vec<String>,
+    ttl: Duration,
+    on_behalf: Option<Secret>,
+}
+
+/// What a session is to use.
+enum Target {
+    Nothing { provider: Option<Arc<ProviderRow>> },
+    Refused(Refusal),
+    One(Box<Connected>),
+}
+
+/// A connection and its provider, as they are now.
+struct Connected {
+    id: ConnectionId,
+    row: Arc<ConnectionRow>,
+    provider: Arc<ProviderRow>,
+}
+
+impl Target {
+    fn selection(&self) -> Selection<'_> {
+        match self {
+            Self::Nothing { provider } => Selection::Nothing {
+                provider: provider.as_ref().map(|row| &row.state.profile),
+            },
+            Self::Refused(refusal) => Selection::Refused(refusal.clone()),
+            Self::One(connected) => Selection::One(Selected {
+                connection: &connected.row.state,
+                provider: &connected.provider.state.profile,
+            }),
+        }
+    }
+
+    fn connected(&self) -> Option<&Connected> {
+        match self {
+            Self::One(connected) => Some(connected),
+            Self::Nothing { .. } | Self::Refused(_) => None,
+        }
+    }
+}
+
+impl Application {
+    /// Opens a session. Refusals of a registered agent are on record.
+    ///
+    /// # Errors
+    /// [`OpenSessionError`]
+    pub async fn open_session(
+        &self,
+        request: OpenSession,
+        metadata: Metadata,
+    ) -> Result<OpenedSession, OpenSessionError> {
+        let asked = self.well_formed(&request)?;
+        let metadata = Metadata {
+            agent: request.agent_id.clone(),
+            ..metadata
+        };
+        let mut principal = None;
+        for _ in 0..ATTEMPTS {
+            let outcome = self.try_open(&request, &asked, &mut principal, &metadata);
+            match outcome.await {
+                Err(OpenSessionError::Fault(Fault::Conflict)) => {}
+                Err(error) => {
+                    self.record_refusal(&request, &asked, principal.as_ref(), &error, &metadata)
+                        .await?;
+                    return Err(error);
+                }
+                opened => return opened,
+            }
+        }
+        Err(Fault::Conflict.into())
+    }
+
+    fn well_formed(&self, request: &OpenSession) -> Result<Asked, OpenSessionError> {
+        let agent_id = request.agent_id.as_deref().filter(|id| !id.is_empty());
+        let agent_id = agent_id.ok_or(OpenSessionError::MissingAgentId)?;
+        let scopes = request.scopes.as_deref().unwrap_or_default();
+        if scopes.is_empty() {
+            return Err(OpenSessionError::MissingScopes);
+        }
+        let scopes = tidy(scopes)?;
+        if scopes.len() > MAX_SCOPES {
+            return Err(InvalidScope.into());
+        }
+        let max = self.session_tokens.max_ttl();
+        let ttl = match request.ttl_seconds {
+            None | Some(0) => Some(DEFAULT_TTL.min(max)),
+            Some(seconds) => u64::try_from(seconds).ok().map(Duration::from_secs),
+        };
+        let ttl = ttl.filter(|ttl| *ttl <= max);
+        let on_behalf = match &request.on_behalf {
+            None => None,
+            Some(OnBehalf(None)) => return Err(OpenSessionError::MissingUserContextToken),
+            Some(OnBehalf(Some(token))) => Some(token.clone()),
+        };
+        Ok(Asked {
+            // What no agent can be called names none.
+            agent_id: AgentId::parse(agent_id).ok(),
+            scopes,
+            ttl: ttl.ok_or(OpenSessionError::InvalidTtl(max.as_secs()))?,
+            on_behalf,
+        })
+    }
+
+    async fn try_open(
+        &self,
+        request: &OpenSession,
+        asked: &Asked,
+        principal: &mut Option<Principal>,
+        metadata: &Metadata,
+    ) -> Result<OpenedSession, OpenSessionError> {
+        let gates = Gates {
+            scopes: &asked.scopes,
+        };
+        let agent = match &asked.agent_id {
+            Some(id) => self.reads.agent(id).await.map_err(Fault::from)?,
+            None => None,
+        };
+        gates.agent(agent.as_ref().map(|row| &row.state))?;
+        let (Some(agent), Some(agent_id)) = (agent, &asked.agent_id) else {
+            return Err(Refusal::AgentNotFound.into());
+        };
+        if let Some(token) = &asked.on_behalf {
+            if principal.is_none() {
+                *principal = Some(self.user_contexts.verify(token, self.ledger.now()).await?);
+            }
+            principal
+                .as_ref()
+                .map_or(Ok(()), |principal| gates.user(principal))?;
+        }
+        let principal = principal.as_ref();
+        let target = self.target(request, principal, metadata).await?;
+        let everywhere = self.provider_scopes(&target).await?;
+        let granted = gates.connection(&target.selection(), |scope| {
+            everywhere.iter().any(|known| known == scope)
+        })?;
+        let id = SessionId::from_random(
+            make_bytes().map_err(Fault::from)?,
+            asked.on_behalf.is_some(),
+        );
+        let decided = Decided {
+            id,
+            agent_id: agent_id.clone(),
+            agent,
+            principal: principal.cloned(),
+            target,
+            granted,
+        };
+        self.give(decided, asked, metadata).await
+    }
+
+    /// What the session is to use.
+    async fn target(
+        &self,
+        request: &OpenSession,
+        principal: Option<&Principal>,
+        metadata: &Metadata,
+    ) -> Result<Target, OpenSessionError> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let provider = match given(&request.provider_name) {
+            None => None,
+            Some(name) => {
+                let key = ProviderKey::Name(name.clone());
+                let found = find_provider(self, &key).await?;
+                Some(found.ok_or(OpenSessionError::ProviderNotFound(name))?)
+            }
+        };
+        let workspace = given(&request.workspace_id);
+        if let Some(id) = given(&request.connection_id) {
+            let found = self
+                .named(&id, workspace.as_deref(), provider.as_deref(), principal)
+                .await?;
+            return Ok(found.filter_subject(metadata));
+        }
+        let Some(workspace) = workspace.or_else(|| {
+            let principal = principal.filter(|_| provider.is_some());
+            principal.map(|principal| principal.acting_for.clone())
+        }) else {
+            return Ok(Target::Nothing { provider });
+        };
+        let is_own = is_of_subject(&workspace, metadata) && may_use(principal, &workspace);
+        if !is_own {
+            return Ok(Target::Refused(Refusal::ConnectionNotFound));
+        }
+        self.only_one(&workspace, provider.as_deref()).await
+    }
+
+    /// The connection of an id.
+    async fn named(
+        &self,
+        id: &str,
+        workspace: Option<&str>,
+        provider: Option<&ProviderRow>,
+        principal: Option<&Principal>,
+    ) -> Result<Target, OpenSessionError> {
+        let Ok(id) = ConnectionId::parse(id) else {
+            return Ok(Target::Refused(Refusal::InvalidConnectionId));
+        };
+        let found = self.reads.connection(&id.reference().to_string()).await;
+        let row = found.map_err(Fault::from)?.filter(|row| {
+            let owner = row.state.workspace_id.as_str();
+            row.id.is_some()
+                && workspace.is_none_or(|workspace| workspace == owner)
+                && may_use(principal, owner)
+        });
+        let Some(row) = row else {
+            return Ok(Target::Refused(Refusal::ConnectionNotFound));
+        };
+        let is_at = |provider: &ProviderRow| row.state.provider_id == Some(provider.provider_id());
+        if !provider.is_none_or(is_at) {
+            return Ok(Target::Refused(Refusal::ProviderMismatch));
+        }
+        let provider = self.provider_of(&row).await?;
+        Ok(Target::One(Box::new(Connected { id, row, provider })))
+    }
+
+    /// The one active connection of a workspace, at a provider if one is named.
+    async fn only_one(
+        &self,
+        workspace: &str,
+        provider: Option<&ProviderRow>,
+    ) -> Result<Target, OpenSessionError> {
+        let provider_id = provider.map(|row| row.id.as_str());
+        let found = self
+            .reads
+            .active_connections(workspace, provider_id, CHOICES);
+        let mut found = found.await.map_err(Fault::from)?;
+        if found.len() > 1 {
+            let mut choices = Vec::with_capacity(found.len());
+            for row in &found {
+                choices.push(Choice {
+                    connection_id: self.connection_id(row).await?,
+                    provider_name: row.state.provider_name.clone(),
+                    created_at: row.created_at,
+                });
+            }
+            return Err(OpenSessionError::Ambiguous(choices));
+        }
+        let Some(row) = found.pop() else {
+            return Ok(Target::Refused(Refusal::ConnectionNotFound));
+        };
+        let id = self.connection_id(&row).await?;
+        let id = ConnectionId::parse(&id)
+            .map_err(|_| Fault::Internal("a connection's id is none".to_owned()))?;
+        let provider = self.provider_of(&row).await?;
+        let row = Arc::new(row);
+        Ok(Target::One(Box::new(Connected { id, row, provider })))
+    }
+
+    /// The scopes of every registered provider, where they decide.
+    async fn provider_scopes(&self, target: &Target) -> Result<Vec<String>, Fault> {
+        if !matches!(target, Target::Nothing { provider: None }) {
+            return Ok(Vec::new());
+        }
+        let rows = self.reads.providers().await?;
+        let scopes = rows.into_iter().flat_map(|row| row.state.profile.scopes);
+        Ok(scopes.collect())
+    }
+
+    /// Gives the agent its token, once the session and the reading of a credential are on record.
+    async fn give(
+        &self,
+        decided: Decided,
+        asked: &Asked,
+        metadata: &Metadata,
+    ) -> Result<OpenedSession, OpenSessionError> {
+        let mut expires_at = self.ledger.now().plus(asked.ttl);
+        let connected = decided.target.connected();
+        let mut token = None;
+        if let (true, Some(connected)) = (decided.granted.provider_scopes, connected) {
+            let (given, ends) = self
+                .provider_token(connected, &decided.id, metadata)
+                .await?;
+            expires_at = ends.map_or(expires_at, |ends| ends.min(expires_at));
+            token = Some(given);
+        }
+        let opening = decided.opening(asked, expires_at);
+        let token = match token {
+            Some(token) => token,
+            None => SessionToken::Own(self.own_token(&decided.id, &opening).await?),
+        };
+        self.record_opening(&decided, &opening, metadata).await?;
+        Ok(OpenedSession {
+            connection_id: connected.map(|connected| connected.id.expose()),
+            id: decided.id,
+            opening,
+            token,
+        })
+    }
+
+    /// The connection's access token and when it ends.
+    async fn provider_token(
+        &self,
+        connected: &Connected,
+        session: &SessionId,
+        metadata: &Metadata,
+    ) -> Result<(SessionToken, Option<Timestamp>), OpenSessionError> {
+        let door = Door {
+            name: "open_session",
+            session: Some(session),
+        };
+        let payload = self
+            .read_token(&connected.id.expose(), door, metadata)
+            .await?;
+        let Credential::OAuth2(credential) = payload.credential else {
+            return Err(Refusal::UnsupportedProvider.into());
+        };
+        let token = SessionToken::Provider {
+            access_token: credential.access_token,
+            scope: credential.scope,
+        };
+        Ok((token, credential.expires_at))
+    }
+
+    async fn own_token(&self, id: &SessionId, opening: &Opening) -> Result<String, Fault> {
+        let now = self.ledger.now();
+        let (agent, principal) = (opening.agent_id.to_string(), opening.principal.as_ref());
+        let claims = Claims {
+            sub: principal.map_or_else(|| agent.clone(), |user| user.acting_for.clone()),
+            client_id: agent.clone(),
+            iat: now.as_seconds(),
+            exp: opening.expires_at.as_seconds(),
+            jti: id.to_string(),
+            scope: opening.scopes.join(" "),
+            act: principal.map(|_| Actor { sub: agent }),
+            tenant_id: principal.and_then(|user| user.tenant_id.clone()),
+            clearance_level: principal.and_then(|user| user.clearance_level.clone()),
+        };
+        self.mint_session_token(&claims).await
+    }
+
+    /// Records the opening while what was decided on has not moved.
+    async fn record_opening(
+        &self,
+        decided: &Decided,
+        opening: &Opening,
+        metadata: &Metadata,
+    ) -> Result<(), Fault> {
+        let context = Context {
+            metadata: metadata.clone(),
+            guards: decided.guards(),
+            only_at: Some(0),
+            ..Context::default()
+        };
+        let command = SessionCommand::Open(Box::new(opening.clone()));
+        let executed = self
+            .ledger
+            .execute::<Session>(decided.id.as_str(), command, context);
+        match executed.await {
+            Ok(_) => Ok(()),
+            Err(ExecuteError::Append(AppendError::GuardMoved { .. })) => Err(Fault::Conflict),
+            Err(ExecuteError::Append(error)) => Err(error.into()),
+            Err(ExecuteError::Load(error)) => Err(error.into()),
+            Err(ExecuteError::Decision(error)) => Err(Fault::Internal(error.to_string())),
+        }
+    }
+
+    /// Records that a registered agent was refused.
+    async fn record_refusal(
+        &self,
+        request: &OpenSession,
+        asked: &Asked,
+        principal: Option<&Principal>,
+        error: &OpenSessionError,
+        metadata: &Metadata,
+    ) -> Result<(), Fault> {
+        let (Some(reason), Some(agent_id)) = (error.refusal(), &asked.agent_id) else {
+            return Ok(());
+        };
+        let id = request.connection_id.as_deref().map(ConnectionId::parse);
+        let connection = id.and_then(Result::ok).map(|id| id.reference());
+        let event = AccessEvent::SessionDenied {
+            agent_id: agent_id.clone(),
+            scopes: asked.scopes.clone(),
+            reason: reason.to_owned(),
+            scope: error.scope().map(str::to_owned),
+            connection,
+            acting_for: principal.map(|principal| principal.acting_for.clone()),
+        };
+        let append = Append {
+            metadata: metadata.to_json(),
+            columns: IndexColumns {
+                connection: connection.map(|reference| reference.to_string()),
+                actor: metadata.actor.clone(),
+                agent: metadata.agent.clone(),
+            },
+            ..Append::new(
+                access_stream(self.ledger.now(), self.ledger.node_id()),
+                Expected::Any,
+                vec![NewEvent {
+                    event_type: event.stored_name().to_owned(),
+                    event_version: "1".to_owned(),
+                    payload: serde_json::to_string(&event)
+                        .map_err(|error| Fault::Internal(error.to_string()))?,
+                    blob: None,
+                }],
+            )
+        };
+        self.ledger.append(append).await?;
+        Ok(())
+    }
+}
+
+/// Everything that was decided on.
+struct Decided {
+    id: SessionId,
+    agent_id: AgentId,
+    agent: Arc<AgentRow>,
+    principal: Option<Principal>,
+    target: Target,
+    granted: Granted,
+}
+
+impl Decided {
+    fn guards(&self) -> Vec<Guard> {
+        let agent = Guard {
+            stream: StreamKey::agent(&self.agent_id),
+            at: self.agent.sequence,
+        };
+        let connection = self.target.connected().map(|connected| Guard {
+            stream: StreamKey::connection(connected.id.reference()),
+            at: connected.row.sequence,
+        });
+        std::iter::once(agent).chain(connection).collect()
+    }
+
+    fn opening(&self, asked: &Asked, expires_at: Timestamp) -> Opening {
+        let connected = self.target.connected();
+        Opening {
+            agent_id: self.agent_id.clone(),
+            agent_epoch: self.agent.state.epoch,
+            agent_sequence: self.agent.sequence,
+            bound: connected.map(|connected| Bound {
+                connection: connected.id.reference(),
+                epoch: connected.row.state.epoch,
+                sequence: connected.row.sequence,
+                provider_id: connected.provider.provider_id(),
+            }),
+            scopes: asked.scopes.clone(),
+            provider_scopes: self.granted.provider_scopes,
+            principal: self.principal.clone(),
+            expires_at,
+            inputs: self.inputs(asked),
+        }
+    }
+
+    /// SHA-256 of everything that was decided on, hexadecimal.
+    fn inputs(&self, asked: &Asked) -> String {
+        let connected = self.target.connected();
+        let inputs = json!({
+            "agent": {"id": self.agent_id, "sequence": self.agent.sequence, "profile": self.agent.state.profile},
+            "asked": {"scopes": asked.scopes, "ttl_seconds": asked.ttl.as_secs()},
+            "connection": connected.map(|connected| json!({
+                "reference": connected.row.reference,
+                "sequence": connected.row.sequence,
+                "scopes": connected.row.state.scopes,
+                "provider_scopes": connected.provider.state.profile.scopes,
+            })),
+            "principal": self.principal,
+        });
+        hex(&Sha256::digest(inputs.to_string()))
+    }
+}
+
+impl Target {
+    /// A connection of another workspace than the caller's subject is none.
+    fn filter_subject(self, metadata: &Metadata) -> Self {
+        match &self {
+            Self::One(connected) if !is_of_subject(&connected.row.state.workspace_id, metadata) => {
+                Self::Refused(Refusal::ConnectionNotFound)
+            }
+            Self::Nothing { .. } | Self::Refused(_) | Self::One(_) => self,
+        }
+    }
+}
+
+/// Whether somebody acted for may use a workspace's connections: their own, and their tenant's.
+fn may_use(principal: Option<&Principal>, workspace: &str) -> bool {
+    principal.is_none_or(|principal| {
+        principal.acting_for == workspace || principal.tenant_id.as_deref() == Some(workspace)
+    })
+}
+
+impl OpenSessionError {
+    /// The code of a refusal that is on record.
+    fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused(Refusal::AgentNotFound) => None,
+            Self::Refused(refusal) => Some(code(refusal)),
+            Self::Ambiguous(_) => Some("connection_ambiguous"),
+            Self::ProviderNotFound(_) => Some("provider_not_found"),
+            Self::UserContext(UserContextError::Refused(_)) => Some("invalid_user_context_token"),
+            Self::MissingAgentId
+            | Self::MissingScopes
+            | Self::InvalidScope(_)
+            | Self::InvalidTtl(_)
+            | Self::MissingUserContextToken
+            | Self::UserContext(_)
+            | Self::Read(_)
+            | Self::Fault(_) => None,
+        }
+    }
+
+    /// The scope that was too much.
+    fn scope(&self) -> Option<&str> {
+        match self {
+            Self::Refused(
+                Refusal::ScopeNotAllowed(scope)
+                | Refusal::UserNotAuthorized(scope)
+                | Refusal::MixedScopes(scope)
+                | Refusal::ScopeNotGranted(scope),
+            ) => Some(scope),
+            _ => None,
+        }
+    }
+}
+
+/// What a refusal is called on the wire.
+#[must_use]
+pub fn code(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::AgentNotFound => "agent_not_found",
+        Refusal::AgentInactive => "agent_inactive",
+        Refusal::ScopeNotAllowed(_) => "scope_not_allowed",
+        Refusal::UserNotAuthorized(_) => "user_not_authorized_for_scope",
+        Refusal::MixedScopes(_) => "mixed_scopes",
+        Refusal::MissingSelector => "missing_connection_selector",
+        Refusal::InvalidConnectionId => "invalid_connection_id",
+        Refusal::ProviderMismatch => "provider_mismatch",
+        Refusal::ConnectionNotFound => "connection_not_found",
+        Refusal::ConnectionAmbiguous => "connection_ambiguous",
+        Refusal::ConnectionNotActive(_) => "connection_not_active",
+        Refusal::UnsupportedProvider => "unsupported_agent_session_provider",
+        Refusal::ScopeNotGranted(_) => "scope_not_granted",
+    }
+}

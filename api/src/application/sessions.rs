@@ -1,0 +1,245 @@
+//! Sessions that were opened: reading them, ending them, and recording what ended them.
+
+use futures::{StreamExt as _, stream};
+use nexus_domain::metadata::Metadata;
+use nexus_domain::session::{
+    CloseReason, Ended, Opening, Session, SessionCommand, SessionId, Status,
+};
+use nexus_ledger::{Context, ExecuteError};
+use nexus_projections::{ConnectionRow, SessionRow, SessionsOf};
+
+use super::{Application, Fault, is_of_subject};
+
+/// So many sessions are looked at together.
+const BATCH: u32 = 1_000;
+/// So many ends are recorded at a time: the ledger commits them together.
+const TOGETHER: usize = 64;
+
+/// A session, as it is now.
+pub struct CurrentSession {
+    /// Its id.
+    pub id: SessionId,
+    /// How it was opened.
+    pub opening: Opening,
+    /// The connection's id, a bearer secret, while there is one.
+    pub connection_id: Option<String>,
+    /// How it ended, if it has.
+    pub ended: Option<Ended>,
+}
+
+/// Whether a session may be the caller's: where it has a user, that is who the caller says it calls for, if it says so.
+fn is_anybodys(opening: &Opening, connection: Option<&ConnectionRow>, metadata: &Metadata) -> bool {
+    let user = opening.principal.as_ref().map(|user| &user.acting_for);
+    let workspace = connection.map(|row| &row.state.workspace_id);
+    let owners: Vec<&String> = user.into_iter().chain(workspace).collect();
+    owners.is_empty() || owners.iter().any(|owner| is_of_subject(owner, metadata))
+}
+
+/// Sessions that are dead, and the last that was looked at.
+struct Page {
+    dead: Vec<(SessionId, CloseReason)>,
+    last: String,
+}
+
+/// Why a session was not found or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionsError {
+    /// There is no such session.
+    #[error("the session does not exist")]
+    NotFound,
+    /// Something else went wrong.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl Application {
+    /// A session as it is now: whatever ends it counts from the moment that it is recorded.
+    ///
+    /// # Errors
+    /// [`SessionsError`]
+    pub async fn session(
+        &self,
+        id: &str,
+        metadata: &Metadata,
+    ) -> Result<CurrentSession, SessionsError> {
+        let id = SessionId::parse(id).map_err(|_| SessionsError::NotFound)?;
+        let row = self.reads.session(&id).await.map_err(Fault::from)?;
+        let row = row.ok_or(SessionsError::NotFound)?;
+        let opening = row.state.opening.clone().ok_or(SessionsError::NotFound)?;
+        let bound = opening.bound.as_ref();
+        let connection = match bound {
+            Some(bound) => {
+                let reference = bound.connection.to_string();
+                let found = self.reads.connection(&reference).await;
+                found.map_err(Fault::from)?
+            }
+            None => None,
+        };
+        if !is_anybodys(&opening, connection.as_deref(), metadata) {
+            return Err(SessionsError::NotFound);
+        }
+        let ended = self.ended(&row).await?;
+        let connection_id = match connection.filter(|row| row.id.is_some()) {
+            Some(row) => Some(self.connection_id(&row).await?),
+            None => None,
+        };
+        Ok(CurrentSession {
+            id,
+            opening,
+            connection_id,
+            ended,
+        })
+    }
+
+    /// How a session has ended, as its agent and its connection are now.
+    async fn ended(&self, row: &SessionRow) -> Result<Option<Ended>, Fault> {
+        let Some(opening) = &row.state.opening else {
+            return Ok(None);
+        };
+        let agent = self.reads.agent(&opening.agent_id).await?;
+        let connection = match &opening.bound {
+            Some(bound) => self.reads.connection(&bound.connection.to_string()).await?,
+            None => None,
+        };
+        let agent = agent.as_ref().map(|row| &row.state);
+        let connection = connection.as_ref().map(|row| &row.state);
+        Ok(row.state.ended(agent, connection, self.ledger.now()))
+    }
+
+    /// Ends a session; ending one that has ended is harmless.
+    ///
+    /// # Errors
+    /// [`SessionsError`]
+    pub async fn close_session(
+        &self,
+        id: &str,
+        metadata: Metadata,
+    ) -> Result<CurrentSession, SessionsError> {
+        let current = self.session(id, &metadata).await?;
+        let reason = match current.ended {
+            None | Some(Ended::Expired) => CloseReason::Closed,
+            Some(Ended::Closed(reason)) => reason,
+        };
+        self.record_end(&current.id, reason, metadata).await?;
+        self.session(id, &Metadata::default()).await
+    }
+
+    /// Records the end of a session that is open in the log.
+    async fn record_end(
+        &self,
+        id: &SessionId,
+        reason: CloseReason,
+        metadata: Metadata,
+    ) -> Result<(), Fault> {
+        let now = self.ledger.now();
+        let command = SessionCommand::Close { reason, now };
+        let context = Context {
+            metadata,
+            ..Context::default()
+        };
+        let executed = self
+            .ledger
+            .execute::<Session>(id.as_str(), command, context);
+        match executed.await {
+            Ok(_) => Ok(()),
+            Err(ExecuteError::Append(error)) => Err(error.into()),
+            Err(ExecuteError::Load(error)) => Err(error.into()),
+            Err(ExecuteError::Decision(error)) => Err(Fault::Internal(error.to_string())),
+        }
+    }
+
+    /// How many sessions a narrower agent or connection has just ended. They are dead already; recording it goes on
+    /// without the caller.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub async fn end_sessions(&self, of: SessionsOf, metadata: &Metadata) -> Result<u64, Fault> {
+        let (mut count, mut after) = (0, String::new());
+        while let Some(page) = self.dead_sessions(&of, &after).await? {
+            count += page.dead.len() as u64;
+            after = page.last;
+        }
+        if count > 0 {
+            let (application, metadata) = (self.clone(), metadata.clone());
+            self.tasks.spawn(async move {
+                // What is not recorded now is when its time is over.
+                if let Err(fault) = application.record_ends(&of, &metadata).await {
+                    tracing::warn!(%fault, "the ends of sessions were not recorded");
+                }
+            });
+        }
+        Ok(count)
+    }
+
+    async fn record_ends(&self, of: &SessionsOf, metadata: &Metadata) -> Result<(), Fault> {
+        let mut after = String::new();
+        while let Some(page) = self.dead_sessions(of, &after).await? {
+            after = page.last;
+            let recorded =
+                stream::iter(page.dead)
+                    .map(|(id, reason)| async move {
+                        self.record_end(&id, reason, metadata.clone()).await
+                    })
+                    .buffer_unordered(TOGETHER);
+            let outcomes: Vec<Result<(), Fault>> = recorded.collect().await;
+            outcomes.into_iter().collect::<Result<Vec<()>, Fault>>()?;
+        }
+        Ok(())
+    }
+
+    /// Of a page of sessions that are open in the log, those that died before their time was over; `None` after the last
+    /// page.
+    async fn dead_sessions(&self, of: &SessionsOf, after: &str) -> Result<Option<Page>, Fault> {
+        let rows = self.reads.open_sessions(of, after, BATCH).await?;
+        let Some(last) = rows.last().map(|row| row.id.clone()) else {
+            return Ok(None);
+        };
+        let judged = stream::iter(rows)
+            .map(|row| async move { (self.ended(&row).await, row.id) })
+            .buffered(TOGETHER);
+        let judged: Vec<_> = judged.collect().await;
+        let mut dead = Vec::new();
+        for (ended, id) in judged {
+            if let (Some(Ended::Closed(reason)), Ok(id)) = (ended?, SessionId::parse(&id)) {
+                dead.push((id, reason));
+            }
+        }
+        Ok(Some(Page { dead, last }))
+    }
+
+    /// Records the ends of sessions whose time is over, a batch; returns whether there may be more.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub async fn expire_sessions(&self) -> Result<bool, Fault> {
+        let now = self.ledger.now();
+        let rows = self.reads.sessions_over(now, BATCH).await?;
+        let more = rows.len() >= BATCH as usize;
+        let metadata = || Metadata {
+            actor: Some("system".to_owned()),
+            operation: Some("expire_sessions".to_owned()),
+            ..Metadata::default()
+        };
+        let recorded = stream::iter(rows)
+            .map(|row| self.record_over(row, metadata()))
+            .buffer_unordered(TOGETHER);
+        let outcomes: Vec<Result<(), Fault>> = recorded.collect().await;
+        outcomes.into_iter().collect::<Result<Vec<()>, Fault>>()?;
+        Ok(more)
+    }
+
+    /// Records how a session ended whose time is over.
+    async fn record_over(&self, row: SessionRow, metadata: Metadata) -> Result<(), Fault> {
+        if row.state.status != Status::Open {
+            return Ok(());
+        }
+        let Ok(id) = SessionId::parse(&row.id) else {
+            return Ok(());
+        };
+        let reason = match self.ended(&row).await? {
+            Some(Ended::Closed(reason)) => reason,
+            None | Some(Ended::Expired) => CloseReason::Closed,
+        };
+        self.record_end(&id, reason, metadata).await
+    }
+}

@@ -1,0 +1,175 @@
+//! The `sessions` read model. What is open can be found by its agent, by its connection and by when its time is over.
+
+use nexus_domain::decider::Decider;
+use nexus_domain::session::{Session, SessionEvent, Status};
+use nexus_domain::time::Timestamp;
+use nexus_ledger::RecordedEvent;
+
+use crate::connections::{decode, encode, required, signed, unsigned};
+use crate::projection::{FoldError, Projection};
+use crate::table::{Column, Value, Values};
+
+/// A session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionRow {
+    /// Its id.
+    pub id: String,
+    /// The newest sequence of its stream.
+    pub sequence: u64,
+    /// The position of its newest event.
+    pub position: u64,
+    /// The folded state.
+    pub state: Session,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// The fold.
+#[derive(Debug)]
+pub struct Sessions;
+
+impl Projection for Sessions {
+    const NAME: &'static str = "sessions";
+    const VERSION: i64 = 1_000 + Session::STATE_VERSION as i64;
+    const STREAM: &'static str = "session";
+    const COLUMNS: &'static [Column] = &[
+        Column::text("id"),
+        Column::integer("sequence"),
+        Column::integer("position"),
+        Column::text("open_agent"),
+        Column::text("open_connection"),
+        Column::integer("ends_at"),
+        Column::text("state"),
+        Column::integer("created_at"),
+        Column::integer("updated_at"),
+    ];
+    const INDEXES: &'static [&'static str] = &["open_agent, id", "open_connection, id", "ends_at"];
+    type Row = SessionRow;
+
+    fn position(row: &SessionRow) -> u64 {
+        row.position
+    }
+
+    fn apply(
+        row: Option<SessionRow>,
+        recorded: &RecordedEvent,
+    ) -> Result<Option<SessionRow>, FoldError> {
+        let event: SessionEvent = decode(&recorded.payload)?;
+        let mut row = row.unwrap_or_else(|| SessionRow::new(recorded));
+        row.state.evolve(&event);
+        row.sequence = recorded.sequence;
+        row.position = recorded.position;
+        row.updated_at = recorded.recorded_at;
+        Ok(Some(row))
+    }
+
+    fn row_key(row: &SessionRow) -> &str {
+        &row.id
+    }
+
+    fn to_values(row: &SessionRow) -> Vec<Value> {
+        let open = row.state.opening.as_ref();
+        let open = open.filter(|_| row.state.status == Status::Open);
+        let bound = open.and_then(|open| open.bound.as_ref());
+        vec![
+            row.id.clone().into(),
+            signed(row.sequence).into(),
+            signed(row.position).into(),
+            open.map(|open| open.agent_id.to_string()).into(),
+            bound.map(|bound| bound.connection.to_string()).into(),
+            open.map(|open| open.expires_at.as_micros()).into(),
+            encode(&row.state).into(),
+            row.created_at.as_micros().into(),
+            row.updated_at.as_micros().into(),
+        ]
+    }
+
+    fn from_values(values: Vec<Value>) -> Result<SessionRow, FoldError> {
+        let mut values = Values::new(values);
+        let id = required(values.text()?)?;
+        let sequence = unsigned(values.integer()?)?;
+        let position = unsigned(values.integer()?)?;
+        let _open = (values.text()?, values.text()?, values.integer()?);
+        Ok(SessionRow {
+            id,
+            sequence,
+            position,
+            state: decode(&required(values.text()?)?)?,
+            created_at: Timestamp::from_micros(required(values.integer()?)?),
+            updated_at: Timestamp::from_micros(required(values.integer()?)?),
+        })
+    }
+
+    fn superseded_blob(_: &SessionRow, _: Option<&SessionRow>) -> Option<u64> {
+        None
+    }
+}
+
+impl SessionRow {
+    fn new(first: &RecordedEvent) -> Self {
+        Self {
+            id: first.stream.id.clone(),
+            sequence: 0,
+            position: 0,
+            state: Session::default(),
+            created_at: first.recorded_at,
+            updated_at: first.recorded_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nexus_domain::agent::AgentId;
+    use nexus_domain::session::{CloseReason, Opening};
+    use nexus_domain::stream::StreamKey;
+
+    use super::*;
+
+    fn record(position: u64, event: &SessionEvent) -> RecordedEvent {
+        RecordedEvent {
+            position,
+            stream: StreamKey::new("session", "sess_1"),
+            sequence: position,
+            event_type: event.stored_name().to_owned(),
+            event_version: "1".to_owned(),
+            recorded_at: Timestamp::from_seconds(i64::try_from(position).unwrap()),
+            payload: serde_json::to_string(event).unwrap(),
+            metadata: "{}".to_owned(),
+            leaf: [0; 32],
+            blob_digest: None,
+            blob: None,
+        }
+    }
+
+    fn opened() -> SessionEvent {
+        SessionEvent::Opened(Box::new(Opening {
+            agent_id: AgentId::parse("mail-bot").unwrap(),
+            agent_epoch: 1,
+            agent_sequence: 1,
+            bound: None,
+            scopes: vec!["report".to_owned()],
+            provider_scopes: false,
+            principal: None,
+            expires_at: Timestamp::from_seconds(900),
+            inputs: String::new(),
+        }))
+    }
+
+    #[test]
+    fn a_session_is_found_while_it_is_open_and_read_back_always() {
+        let closed = SessionEvent::Closed {
+            reason: CloseReason::Closed,
+        };
+        let open = Sessions::apply(None, &record(1, &opened())).unwrap();
+        let ended = Sessions::apply(open.clone(), &record(2, &closed)).unwrap();
+        for (row, agent) in [(open, Some("mail-bot")), (ended, None)] {
+            let values = Sessions::to_values(row.as_ref().unwrap());
+            assert_eq!(values.len(), Sessions::COLUMNS.len());
+            assert_eq!(values[3], agent.map(str::to_owned).into());
+            assert_eq!(Sessions::from_values(values).ok(), row);
+        }
+    }
+}
