@@ -110,6 +110,27 @@ struct VerificationAnswer {
     verification: Option<Verification>,
 }
 
+/// A key that signs session tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct SessionKey {
+    pub(crate) kid: String,
+    /// `published`, `signing`, `verifying` or `retired`.
+    pub(crate) state: String,
+    pub(crate) created_at: String,
+    pub(crate) signs_from: String,
+    pub(crate) retired_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct SessionKeysAnswer {
+    keys: Vec<SessionKey>,
+}
+
+#[derive(Serialize)]
+struct Rotation {
+    compromised: bool,
+}
+
 /// What the verification must agree with beside the database.
 #[derive(Serialize)]
 struct KeptOutside<'a> {
@@ -199,6 +220,25 @@ impl Broker {
         self.json(answer).await
     }
 
+    /// Every key that ever signed session tokens, the newest first.
+    pub(crate) async fn session_keys(&self) -> Result<Vec<SessionKey>, BrokerError> {
+        let door = self.door(&["session-keys"]);
+        let answer = self.send(self.client.get(door)).await?;
+        let answer: SessionKeysAnswer = self.json(answer).await?;
+        Ok(answer.keys)
+    }
+
+    /// Makes a new key.
+    pub(crate) async fn rotate_session_keys(
+        &self,
+        compromised: bool,
+    ) -> Result<SessionKey, BrokerError> {
+        let door = self.door(&["session-keys"]);
+        let asked = Rotation { compromised };
+        let answer = self.send(self.client.post(door).json(&asked)).await?;
+        self.json(answer).await
+    }
+
     /// The public key under which checkpoints are signed, a line.
     pub(crate) async fn audit_key(&self) -> Result<String, BrokerError> {
         self.text(&["key"]).await
@@ -246,7 +286,7 @@ impl Broker {
     }
 
     async fn json<T: for<'a> Deserialize<'a>>(&self, answer: Response) -> Result<T, BrokerError> {
-        if answer.status() != StatusCode::OK {
+        if !matches!(answer.status(), StatusCode::OK | StatusCode::CREATED) {
             return Err(self.refusal(answer).await);
         }
         answer.json().await.map_err(|error| {

@@ -7,6 +7,7 @@ mod audit;
 mod broker;
 mod key;
 mod projections;
+mod session_keys;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use audit::{Audit, AuditError};
 use broker::{Broker, BrokerError};
 use key::{KeyError, KeySource};
 use projections::RebuildError;
+use session_keys::{Keys, KeysError};
 
 /// Between two looks at work that the server does.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -51,6 +53,9 @@ enum Command {
     /// The audit log: verifying it, and what an auditor keeps to verify it by.
     #[command(subcommand)]
     Audit(Audit),
+    /// The keys that sign agents' session tokens: which there are, and making a new one.
+    #[command(subcommand)]
+    Keys(Keys),
     /// The read models: which generation serves, and rebuilding them from the log.
     #[command(subcommand)]
     Projections(Projections),
@@ -83,6 +88,8 @@ enum Failure {
     Rebuild(#[from] RebuildError),
     #[error(transparent)]
     Audit(#[from] AuditError),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     #[error("the output cannot be written: {0}")]
     Output(#[from] io::Error),
 }
@@ -120,6 +127,7 @@ async fn run(cli: Cli, output: &mut impl Write) -> Result<ExitCode, Failure> {
     let broker = Broker::new(cli.connection.broker_url, &cli.connection.key.read()?)?;
     match cli.command {
         Command::Audit(audit) => audit::run(&audit, &broker, output).await?,
+        Command::Keys(keys) => session_keys::run(keys, &broker, output).await?,
         Command::Projections(Projections::Status) => {
             let listing = broker.projections().await?;
             output.write_all(projections::table(&listing).as_bytes())?;
@@ -169,6 +177,8 @@ mod tests {
             &["--broker-url", "nowhere", "projections", "status"],
             &["projections", "status", "connections"],
             &["audit"],
+            &["keys"],
+            &["keys", "list", "--compromised"],
             &["audit", "verify", "--offline"],
             &[
                 "audit",

@@ -22,7 +22,8 @@ impl Nexus {
         verified
     }
 
-    pub(crate) fn options(&self) -> Options {
+    /// How its log is opened from outside.
+    pub fn options(&self) -> Options {
         let database = match self.database().url() {
             None => Database::Sqlite {
                 path: self.data_dir().join("nexus.db"),

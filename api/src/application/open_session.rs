@@ -425,7 +425,7 @@ impl Application {
         let opening = decided.opening(asked, expires_at);
         let token = match token {
             Some(token) => token,
-            None => SessionToken::Own(self.own_token(&decided.id, &opening)?),
+            None => SessionToken::Own(self.own_token(&decided.id, &opening).await?),
         };
         self.record_opening(&decided, &opening, metadata).await?;
         Ok(OpenedSession {
@@ -460,7 +460,7 @@ impl Application {
         Ok((token, credential.expires_at))
     }
 
-    fn own_token(&self, id: &SessionId, opening: &Opening) -> Result<String, Fault> {
+    async fn own_token(&self, id: &SessionId, opening: &Opening) -> Result<String, Fault> {
         let now = self.ledger.now();
         let (agent, principal) = (opening.agent_id.to_string(), opening.principal.as_ref());
         let claims = Claims {
@@ -474,7 +474,7 @@ impl Application {
             tenant_id: principal.and_then(|user| user.tenant_id.clone()),
             clearance_level: principal.and_then(|user| user.clearance_level.clone()),
         };
-        self.session_tokens.mint(&claims, now)
+        self.mint_session_token(&claims).await
     }
 
     /// Records the opening while what was decided on has not moved.
