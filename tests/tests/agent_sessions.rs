@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 on_both_databases! {
     an_agent_is_given_the_connections_access_token_for_the_providers_scopes,
     an_agent_is_given_a_token_of_the_vaults_for_other_scopes,
+    what_is_missing_or_malformed_is_told_first,
     every_gate_has_its_code_and_refusals_are_on_record,
     several_connections_that_fit_are_a_choice,
     a_session_lasts_as_long_as_was_asked_and_no_longer_than_its_token,
@@ -136,16 +137,28 @@ async fn an_agent_is_given_a_token_of_the_vaults_for_other_scopes(database: Data
     }
 }
 
-async fn every_gate_has_its_code_and_refusals_are_on_record(database: Database) {
-    let (nexus, provider, connected) = started(database).await;
-    let key = json!({"name": "weather", "auth_type": "api_key", "scopes": ["read"]});
-    nexus.register(key).await;
-    let captured = nexus.capture("weather", json!({"api_key": "k"})).await;
-    let pending = nexus.request("mail").await;
-    let id = connected.id.as_str();
-    let unknown = "0b6cf3f2-6f0f-4c3b-9a55-2f5d8d4a8b90";
+/// Why sessions were refused, the first first.
+async fn reasons_on_record(nexus: &TestNexus) -> Vec<String> {
+    let path = "/audit?event_type=agent.session_denied&limit=100";
+    let denied = nexus.broker().get(path).await.expect(200);
+    denied
+        .as_array()
+        .expect("entries")
+        .iter()
+        .rev()
+        .map(|entry| {
+            assert_eq!(entry["agent"], "mail-bot");
+            let data = entry["event_data"].as_str().expect("text");
+            let data: Value = serde_json::from_str(data).expect("JSON");
+            data["reason"].as_str().expect("a reason").to_owned()
+        })
+        .collect()
+}
+
+async fn what_is_missing_or_malformed_is_told_first(database: Database) {
+    let (nexus, _provider, _connected) = started(database).await;
     let asked = |more: Value| {
-        let mut asked = json!({"agent_id": "mail-bot", "scopes": ["read"], "connection_id": id});
+        let mut asked = json!({"agent_id": "mail-bot", "scopes": ["report"]});
         for (name, value) in more.as_object().expect("an object") {
             asked[name] = value.clone();
         }
@@ -172,6 +185,24 @@ async fn every_gate_has_its_code_and_refusals_are_on_record(database: Database) 
     open(&nexus, unknown_agent)
         .await
         .refused(404, "agent_not_found");
+    assert_eq!(reasons_on_record(&nexus).await, Vec::<String>::new());
+}
+
+async fn every_gate_has_its_code_and_refusals_are_on_record(database: Database) {
+    let (nexus, provider, connected) = started(database).await;
+    let key = json!({"name": "weather", "auth_type": "api_key", "scopes": ["read"]});
+    nexus.register(key).await;
+    let captured = nexus.capture("weather", json!({"api_key": "k"})).await;
+    let pending = nexus.request("mail").await;
+    let id = connected.id.as_str();
+    let unknown = "0b6cf3f2-6f0f-4c3b-9a55-2f5d8d4a8b90";
+    let asked = |more: Value| {
+        let mut asked = json!({"agent_id": "mail-bot", "scopes": ["read"], "connection_id": id});
+        for (name, value) in more.as_object().expect("an object") {
+            asked[name] = value.clone();
+        }
+        asked
+    };
     let gates = [
         (
             json!({"scopes": ["read", "other"]}),
@@ -230,20 +261,7 @@ async fn every_gate_has_its_code_and_refusals_are_on_record(database: Database) 
     open(&nexus, asked(json!({})))
         .await
         .refused(403, "agent_inactive");
-    let path = "/audit?event_type=agent.session_denied&limit=100";
-    let denied = nexus.broker().get(path).await.expect(200);
-    let reasons: Vec<String> = denied
-        .as_array()
-        .expect("entries")
-        .iter()
-        .rev()
-        .map(|entry| {
-            assert_eq!(entry["agent"], "mail-bot");
-            let data = entry["event_data"].as_str().expect("text");
-            let data: Value = serde_json::from_str(data).expect("JSON");
-            data["reason"].as_str().expect("a reason").to_owned()
-        })
-        .collect();
+    let reasons = reasons_on_record(&nexus).await;
     let expected: Vec<&str> = gates.iter().map(|(_, _, code)| *code).collect();
     assert_eq!(reasons, [expected, vec!["agent_inactive"]].concat());
     let reads = nexus.audit().await;
