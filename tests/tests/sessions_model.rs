@@ -24,8 +24,8 @@ on_both_databases! {
 }
 
 /// How many walks and races there are on each database.
-const WALKS: u32 = 16;
-const RACES: u32 = 24;
+const WALKS: u32 = 20;
+const RACES: u32 = 32;
 
 /// Tries values of a strategy until one fails, and shrinks that.
 fn all<S: Strategy>(cases: u32, of: &S, holds: impl AsyncFn(S::Value)) {

@@ -449,7 +449,8 @@ impl Application {
         };
         let payload = self
             .read_token(&connected.id.expose(), door, metadata)
-            .await?;
+            .await
+            .map_err(ended_meanwhile)?;
         let Credential::OAuth2(credential) = payload.credential else {
             return Err(Refusal::UnsupportedProvider.into());
         };
@@ -619,6 +620,18 @@ impl Target {
             }
             Self::Nothing { .. } | Self::Refused(_) | Self::One(_) => self,
         }
+    }
+}
+
+/// A connection that has ended since its gate is refused as there.
+fn ended_meanwhile(error: ReadTokenError) -> OpenSessionError {
+    match error {
+        ReadTokenError::NotFound => Refusal::ConnectionNotFound.into(),
+        ReadTokenError::NotActive(status) => Refusal::ConnectionNotActive(status).into(),
+        ReadTokenError::Attention(_)
+        | ReadTokenError::RefreshUnavailable { .. }
+        | ReadTokenError::AuditUnavailable(_)
+        | ReadTokenError::Fault(_) => error.into(),
     }
 }
 
