@@ -41,8 +41,8 @@ pub(crate) struct Race {
     pub(crate) changes: Vec<Change>,
 }
 
-/// One thing after the other.
-pub(crate) fn walks() -> impl Strategy<Value = Vec<Step>> {
+/// One thing after the other, some so soon after another that nobody looks between them.
+pub(crate) fn walks() -> impl Strategy<Value = Vec<Vec<Step>>> {
     let step = prop_oneof![
         10 => changes().prop_map(Step::Change),
         10 => asked(weighted_short()).prop_map(Step::Open),
@@ -52,13 +52,39 @@ pub(crate) fn walks() -> impl Strategy<Value = Vec<Step>> {
     ];
     let begin = (some(all()), some(all()), some(OF_PROVIDER.to_vec()));
     let begin = begin.prop_map(|(first, second, granted)| {
-        vec![
-            Step::Change(Change::Register(0, first)),
-            Step::Change(Change::Register(1, second)),
-            Step::Change(Change::Connect(0, granted)),
-        ]
+        let changes = [
+            Change::Register(0, first),
+            Change::Register(1, second),
+            Change::Connect(0, granted),
+        ];
+        changes.map(Step::Change).to_vec()
     });
-    (begin, vec(step, 1..24)).prop_map(|(begin, steps)| [begin, steps].concat())
+    let steps = prop_oneof![
+        6 => step.prop_map(|step| vec![step]),
+        1 => lapses().prop_map(|changes| changes.map(Step::Change).to_vec()),
+    ];
+    (begin, vec(steps, 1..24)).prop_map(|(begin, steps)| [vec![begin], steps].concat())
+}
+
+/// Something is taken back, and given again at once.
+fn lapses() -> impl Strategy<Value = [Change; 2]> {
+    let everything = || all().into_iter().collect::<Scopes>();
+    let granted = || OF_PROVIDER.into_iter().collect::<Scopes>();
+    prop_oneof![
+        (0..AGENTS).prop_map(|agent| [false, true].map(|active| Change::Activate(agent, active))),
+        (0..AGENTS, some(all())).prop_map(move |(agent, less)| {
+            [less, everything()].map(|allowed| Change::Allow(agent, allowed))
+        }),
+        (0..AGENTS).prop_map(move |agent| {
+            [
+                Change::Deregister(agent),
+                Change::Register(agent, everything()),
+            ]
+        }),
+        (0..SLOTS, some(OF_PROVIDER.to_vec())).prop_map(move |(slot, less)| {
+            [less, granted()].map(|granted| Change::Refresh(slot, granted))
+        }),
+    ]
 }
 
 /// Openings in a world where everything is allowed, and what changes that.
