@@ -131,7 +131,15 @@ async fn an_agent_is_given_a_token_of_the_vaults_for_other_scopes(database: Data
         assert_eq!(session["token_scope"], "report");
         assert_eq!(session["connection_id"], connection);
         let token = session["session_token"].as_str().expect("a token");
-        assert_eq!(token.split('.').count(), 3, "{token}");
+        for verdict in nexus.verdicts(token, &nexus.issuer()).await {
+            let said = verdict.expect("libraries that are not ours believe it");
+            assert_eq!(said["jti"], session["session_id"]);
+            assert_eq!(
+                (&said["scope"], &said["sub"]),
+                (&json!("report"), &json!("mail-bot"))
+            );
+            assert_eq!(said.get("act"), None);
+        }
         assert_eq!(session.get("access_token"), None);
         assert_eq!(close(&nexus, &session).await["token_revoked"], true);
     }
@@ -447,7 +455,15 @@ async fn a_session_on_behalf_of_a_user_is_within_what_the_user_may_do(database: 
         assert_eq!(shown(&nexus, &session).await[name], value);
     }
     let own = post(asked(json!(["report"]))).await.expect(201);
-    assert_eq!(own["token_type"], "session");
+    let token = own["session_token"].as_str().expect("a token");
+    for verdict in nexus.verdicts(token, &nexus.issuer()).await {
+        let said = verdict.expect("libraries that are not ours believe it");
+        assert_eq!(
+            (&said["sub"], &said["tenant_id"]),
+            (&json!("user-1"), &json!("acme"))
+        );
+        assert_eq!(said["act"], json!({"sub": "mail-bot"}));
+    }
     post(asked(json!(["other", "write"])))
         .await
         .refused(403, "scope_not_permitted_for_agent");

@@ -85,7 +85,7 @@ async fn kill_at(nexus: &mut TestNexus, point: &str, caller: Option<JoinHandle<b
 
 /// The read models equal the log, and the log verifies from its raw entries.
 async fn sound(nexus: TestNexus) {
-    for name in ["connections", "providers", "agents"] {
+    for name in ["connections", "providers", "agents", "sessions"] {
         assert_eq!(rebuilt(&nexus, name).await["differences"], 0, "{name}");
     }
     let stopped = nexus.into_stopped().await;

@@ -95,7 +95,8 @@ async fn status_lists_every_read_model(database: Database) {
         [
             ("agents", "1", "-"),
             ("connections", "1", "-"),
-            ("providers", "1", "-")
+            ("providers", "1", "-"),
+            ("sessions", "1", "-"),
         ]
     );
 }
@@ -111,15 +112,16 @@ async fn read_models_are_rebuilt_while_the_server_runs(database: Database) {
         "agents: generation 2 serves, 0 rows from 0 events; the old rows were what the log says; writers waited ",
         "connections: generation 2 serves, 1 row from 3 events; the old rows were what the log says; writers waited ",
         "providers: generation 2 serves, 1 row from 1 event; the old rows were what the log says; writers waited ",
+        "sessions: generation 2 serves, 0 rows from 0 events; the old rows were what the log says; writers waited ",
     ];
-    assert_eq!(said.lines().count(), 3, "{said}");
+    assert_eq!(said.lines().count(), 4, "{said}");
     for (line, expected) in said.lines().zip(expected) {
         assert!(
             line.starts_with(expected) && line.ends_with(" ms at most"),
             "{line}"
         );
     }
-    assert_eq!(rebuilds_in_the_trail(&nexus).await, 3);
+    assert_eq!(rebuilds_in_the_trail(&nexus).await, 4);
     nexus.token(&connected.id).await.expect(200);
     let status = printed(&run(&nexus, &["projections", "status"]).await);
     assert!(
@@ -164,6 +166,7 @@ async fn rows_changed_behind_the_servers_back_are_found_with_exit_code_4(databas
 agents: 0 rows from 0 events; every row is what the log says
 connections: 2 rows from 4 events; every row is what the log says
 providers: 1 row from 1 event; every row is what the log says
+sessions: 0 rows from 0 events; every row is what the log says
 ";
     assert_eq!(
         printed(&run(&nexus, &["projections", "verify"]).await),
@@ -220,7 +223,7 @@ async fn an_unknown_name_starts_nothing(database: Database) {
     let output = run(&nexus, &["projections", "rebuild", "providers", "all"]).await;
     assert_eq!(
         complaint(&output),
-        "nexus-admin: there is no read model named all; there are agents, connections, providers\n"
+        "nexus-admin: there is no read model named all; there are agents, connections, providers, sessions\n"
     );
     assert_eq!(rebuilds_in_the_trail(&nexus).await, 0);
 }

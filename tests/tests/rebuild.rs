@@ -145,7 +145,7 @@ async fn clients_notice_nothing_of_rebuilds(database: Database) {
     let rebuilds = async {
         for generation in 2..6 {
             let before = rounds.load(Ordering::Relaxed);
-            for name in ["connections", "providers", "agents"] {
+            for name in ["connections", "providers", "agents", "sessions"] {
                 start_rebuild(&nexus, name).await;
                 let rebuilt = rebuilt(&nexus, name).await;
                 assert_eq!(rebuilt["generation"], generation);

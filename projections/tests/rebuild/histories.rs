@@ -22,6 +22,7 @@ async fn check(store: &Store, history: Vec<Step>) {
         let (rows, stream_type) = match *name {
             "connections" => (before.connections.len(), "connection"),
             "agents" => (before.agents.len(), "agent"),
+            "sessions" => (before.sessions.len(), "session"),
             _ => (before.providers.len(), "provider"),
         };
         let events = log(&ledger).await;

@@ -12,6 +12,7 @@ use nexus_domain::provider::{
     AuthType, Provider, ProviderCommand, ProviderId, ProviderProfile, SecretChange,
 };
 use nexus_domain::sealing::{KeyId, SealedBlob, SealedRef};
+use nexus_domain::session::{CloseReason, Opening, Session, SessionCommand, SessionId};
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
 use nexus_ledger::{
@@ -20,7 +21,8 @@ use nexus_ledger::{
 use nexus_projections::agents::Agents;
 use nexus_projections::connections::Connections;
 use nexus_projections::providers::Providers;
-use nexus_projections::{AgentRow, ConnectionRow, Projection, ProviderRow, ReadStore};
+use nexus_projections::sessions::Sessions;
+use nexus_projections::{AgentRow, ConnectionRow, Projection, ProviderRow, ReadStore, SessionRow};
 use proptest::prelude::*;
 use proptest::sample::select;
 use uuid::Uuid;
@@ -66,12 +68,21 @@ pub(crate) enum AgentWish {
     Deregister,
 }
 
+/// Something that is asked of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SessionWish {
+    Open,
+    Close,
+    Expire,
+}
+
 /// A step of a history.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
     Connection(u8, Wish),
     Provider(u8, ProviderWish),
     Agent(u8, AgentWish),
+    Session(u8, SessionWish),
     /// A credential is read: an event that concerns no read model.
     Read,
 }
@@ -82,8 +93,17 @@ pub(crate) fn steps() -> impl Strategy<Value = Step> {
         12 => (0..3_u8, wishes()).prop_map(|(which, wish)| Step::Connection(which, wish)),
         4 => (0..2_u8, provider_wishes()).prop_map(|(which, wish)| Step::Provider(which, wish)),
         3 => (0..2_u8, agent_wishes()).prop_map(|(which, wish)| Step::Agent(which, wish)),
+        3 => (0..2_u8, session_wishes()).prop_map(|(which, wish)| Step::Session(which, wish)),
         1 => Just(Step::Read),
     ]
+}
+
+fn session_wishes() -> impl Strategy<Value = SessionWish> {
+    select(vec![
+        SessionWish::Open,
+        SessionWish::Close,
+        SessionWish::Expire,
+    ])
 }
 
 fn agent_wishes() -> impl Strategy<Value = AgentWish> {
@@ -153,6 +173,7 @@ impl Step {
             Self::Connection(which, wish) => ask_connection(ledger, &reference(which), wish).await,
             Self::Provider(which, wish) => ask_provider(ledger, which, wish).await,
             Self::Agent(which, wish) => ask_agent(ledger, which, wish).await,
+            Self::Session(which, wish) => ask_session(ledger, which, wish).await,
             Self::Read => read_credential(ledger).await,
         }
     }
@@ -181,6 +202,8 @@ pub(crate) fn an_ordinary_life(which: u8) -> Vec<Step> {
         Step::Provider(which, ProviderWish::SetSecret),
         Step::Agent(which, AgentWish::Register),
         Step::Agent(which, AgentWish::Allow("read")),
+        Step::Session(which, SessionWish::Open),
+        Step::Session(which, SessionWish::Close),
     ];
     steps.extend(wishes.map(|wish| Step::Connection(which, wish)));
     steps.push(Step::Read);
@@ -390,6 +413,37 @@ async fn ask_agent(ledger: &Ledger, which: u8, wish: AgentWish) {
     );
 }
 
+fn session_id(which: u8) -> SessionId {
+    SessionId::from_random([which; 16], false)
+}
+
+async fn ask_session(ledger: &Ledger, which: u8, wish: SessionWish) {
+    let command = match wish {
+        SessionWish::Open => SessionCommand::Open(Box::new(Opening {
+            agent_id: AgentId::parse("agent-0").unwrap(),
+            agent_epoch: 1,
+            agent_sequence: 1,
+            bound: None,
+            scopes: vec!["report".into()],
+            provider_scopes: false,
+            principal: None,
+            expires_at: LAPSES,
+            inputs: String::new(),
+        })),
+        SessionWish::Close => SessionCommand::Close {
+            reason: CloseReason::Closed,
+            now: NOW,
+        },
+        SessionWish::Expire => SessionCommand::Expire { now: LAPSES },
+    };
+    let id = session_id(which);
+    allowed(
+        ledger
+            .execute::<Session>(id.as_str(), command, Context::default())
+            .await,
+    );
+}
+
 async fn read_credential(ledger: &Ledger) {
     let payload = r#"{"type":"credential.retrieved","connection":"ref","door":"token"}"#;
     let event = NewEvent {
@@ -408,6 +462,7 @@ pub(crate) struct Rows {
     pub(crate) connections: BTreeMap<String, ConnectionRow>,
     pub(crate) providers: BTreeMap<String, ProviderRow>,
     pub(crate) agents: BTreeMap<String, AgentRow>,
+    pub(crate) sessions: BTreeMap<String, SessionRow>,
 }
 
 /// The whole log.
@@ -422,6 +477,7 @@ pub(crate) async fn implied(ledger: &Ledger) -> Rows {
         fold::<Connections>(&mut rows.connections, &event);
         fold::<Providers>(&mut rows.providers, &event);
         fold::<Agents>(&mut rows.agents, &event);
+        fold::<Sessions>(&mut rows.sessions, &event);
     }
     rows
 }
@@ -433,7 +489,7 @@ fn fold<P: Projection>(rows: &mut BTreeMap<String, P::Row>, event: &RecordedEven
     }
 }
 
-/// The rows that are read, of every connection, provider and agent in the log.
+/// The rows that are read, of everything in the log.
 pub(crate) async fn stored(ledger: &Ledger, reads: &ReadStore) -> Rows {
     let mut rows = Rows::default();
     for event in log(ledger).await {
@@ -451,6 +507,11 @@ pub(crate) async fn stored(ledger: &Ledger, reads: &ReadStore) -> Rows {
         if event.stream.stream_type == "agent" && !rows.agents.contains_key(id) {
             let row = reads.agent(&AgentId::parse(id).unwrap()).await.unwrap();
             rows.agents
+                .extend(row.map(|row| (id.clone(), (*row).clone())));
+        }
+        if event.stream.stream_type == "session" && !rows.sessions.contains_key(id) {
+            let row = reads.session(&SessionId::parse(id).unwrap()).await.unwrap();
+            rows.sessions
                 .extend(row.map(|row| (id.clone(), (*row).clone())));
         }
     }
