@@ -427,3 +427,28 @@ async fn refused_callers_are_counted(database: Database) {
     assert_eq!(data["reason"], "missing_api_key", "{data}");
     assert_eq!(data["door"], INTROSPECT, "{data}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_of_another_nodes_key_is_active_on_every_node() {
+    let here = |nexus: Nexus| nexus.set("BASE_URL", "https://nexus.example");
+    let first = here(Nexus::new(Database::Postgres)).start().await;
+    first.register_agent("report-bot", &["report.write"]).await;
+    let second = first.beside_with(here).await;
+    // The first key is made with the first token, and the other node has not looked since.
+    let theirs = token(&first, json!({})).await;
+    active(&second.introspect(&theirs).await);
+    let rotated = json!({"compromised": true});
+    let rotated = first.broker().post("/admin/v1/session-keys", rotated).await;
+    rotated.expect(201);
+    let newer = token(&first, json!({})).await;
+    until("the other node has looked again", || async {
+        let said = second.introspect(&newer).await;
+        (said["active"] == true).then_some(())
+    })
+    .await;
+    inactive(&second.introspect(&theirs).await);
+    // Whatever ends a session on one node has ended it on all.
+    let revoked = second.form(REVOKE, &[("token", &newer)]).send().await;
+    revoked.expect(200);
+    inactive(&first.introspect(&newer).await);
+}
