@@ -1,4 +1,9 @@
 //! `/health`, `/v1/health` and `/livez`, and what holds at every door.
+//!
+//! - `GET /health`
+//! - `GET /v1/health`
+//! - `GET /livez`
+//! - `GET /metrics`
 
 use nexus_tests::{Database, TestNexus, on_both_databases, until};
 

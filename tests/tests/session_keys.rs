@@ -1,4 +1,8 @@
 //! The keys of session tokens: published, rotated, gone when they should be; and tokens as others see them.
+//!
+//! - `GET /.well-known/jwks.json`
+//! - `GET /admin/v1/session-keys`
+//! - `POST /admin/v1/session-keys`
 
 use nexus_api::session_tokens::{Actor, Claims};
 use nexus_domain::sealing::KeyId;
