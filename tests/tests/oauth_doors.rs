@@ -441,11 +441,7 @@ async fn a_token_of_another_nodes_key_is_active_on_every_node() {
     let rotated = first.broker().post("/admin/v1/session-keys", rotated).await;
     rotated.expect(201);
     let newer = token(&first, json!({})).await;
-    until("the other node has looked again", || async {
-        let said = second.introspect(&newer).await;
-        (said["active"] == true).then_some(())
-    })
-    .await;
+    active(&second.introspect(&newer).await);
     inactive(&second.introspect(&theirs).await);
     // Whatever ends a session on one node has ended it on all.
     let revoked = second.form(REVOKE, &[("token", &newer)]).send().await;
