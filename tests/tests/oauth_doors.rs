@@ -1,4 +1,4 @@
-//! `/v1/oauth/introspect` and `/v1/oauth/revoke`.
+//! The doors that OAuth defines: `POST /v1/oauth/introspect` and `POST /v1/oauth/revoke`.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
