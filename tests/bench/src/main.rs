@@ -11,7 +11,6 @@ mod library;
 mod rebuild;
 mod replay;
 mod seed;
-mod sessions;
 mod usual;
 
 use clap::{Parser, Subcommand};
@@ -29,8 +28,6 @@ enum Command {
     Database(database::Arguments),
     /// Connects accounts at a running vault, through its doors, and writes their ids to a file.
     Seed(seed::Arguments),
-    /// Opens sessions of an agent at a running vault, and writes something of each to a file.
-    Sessions(sessions::Arguments),
     /// Serves one file's bytes as JSON: what axum does when there is nothing to do.
     Bare(bare::Arguments),
     /// Serves credentials the usual way: a pooled SELECT and an audit INSERT per request.
@@ -54,7 +51,6 @@ async fn main() {
     match Cli::parse().command {
         Command::Database(arguments) => database::run(arguments).await,
         Command::Seed(arguments) => seed::run(arguments).await,
-        Command::Sessions(arguments) => sessions::run(arguments).await,
         Command::Bare(arguments) => bare::run(arguments).await,
         Command::Usual(arguments) => usual::run(arguments).await,
         Command::Append(arguments) => append::run(arguments).await,
