@@ -16,12 +16,18 @@ const PROGRAMS: [(&str, &str); 3] = [
     ("ts", "agent.mts"),
     ("go", "agent.go"),
 ];
+/// How they are run, in the same order.
+const RUNS: [&str; 3] = [
+    "python3 agent.py",
+    "npx tsc --target es2023 --module nodenext --types node agent.mts && node agent.mjs",
+    "go run agent.go",
+];
 /// Who calls, as the log knows it: each language's own HTTP client.
 const LANGUAGES: [&str; 4] = ["Python-urllib/", "node", "Go-http-client/", "curl/"];
 /// For the provider's scopes, for the agent's own, on behalf of a user.
 const SESSIONS: usize = 3;
 
-/// The provider's programs for TypeScript, as the guide has its reader install them.
+/// The packages that the program in TypeScript needs, as the guide has its reader install them.
 fn node_modules() -> PathBuf {
     let modules = root().join("tests/agents-guide/node_modules");
     assert!(modules.is_dir(), "run scripts/test, or npm ci beside it");
@@ -77,32 +83,85 @@ fn text(value: &Value) -> String {
     value.as_str().expect("text").to_owned()
 }
 
+/// A reader who has saved the programs, at a vault and a provider that run.
+struct Setting {
+    guide: String,
+    nexus: TestNexus,
+    provider: RealProvider,
+    reader: Reader,
+    _backend: ScriptedBackend,
+}
+
+impl Setting {
+    async fn new() -> Setting {
+        let guide = std::fs::read_to_string(root().join("docs/agents.md")).expect("the guide");
+        let (nexus, backend) = started().await;
+        let provider = RealProvider::start(&nexus.callback(), 3600).await;
+        let path = search_path();
+        let variables = [
+            ("NEXUS_KEY", "key-of-the-agents"),
+            ("USER_CONTEXT_TOKEN", "token-of-alice"),
+            ("PATH", path.to_str().expect("text")),
+            // Nothing is fetched.
+            ("GOPROXY", "off"),
+            ("GOTOOLCHAIN", "local"),
+            ("npm_config_offline", "true"),
+            ("npm_config_update_notifier", "false"),
+        ];
+        let reader = Reader::of(&nexus, &provider, &variables);
+        save(&guide, reader.directory());
+        Setting {
+            guide,
+            nexus,
+            provider,
+            reader,
+            _backend: backend,
+        }
+    }
+
+    async fn follow(&mut self, markdown: &str) -> usize {
+        let reader = &mut self.reader;
+        reader.follow(markdown, &self.nexus, &self.provider).await
+    }
+
+    /// How many sessions this client opened; panics unless it closed each.
+    async fn closed(&self, client: &str) -> usize {
+        let opened = caused(&self.nexus, "session.opened", client, "session_id").await;
+        let closed = caused(&self.nexus, "session.closed", client, "session_id").await;
+        assert_eq!(opened, closed, "{client}");
+        opened.len()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_program_of_the_agents_guide_works_and_says_what_is_shown() {
-    let guide = std::fs::read_to_string(root().join("docs/agents.md")).expect("the guide");
-    let (nexus, _backend) = started().await;
-    let provider = RealProvider::start(&nexus.callback(), 3600).await;
-    let path = search_path();
-    let path = path.to_str().expect("text");
-    let variables = [
-        ("NEXUS_KEY", "key-of-the-agents"),
-        ("USER_CONTEXT_TOKEN", "token-of-alice"),
-        ("PATH", path),
-        // Nothing is fetched.
-        ("GOPROXY", "off"),
-        ("GOTOOLCHAIN", "local"),
-        ("npm_config_offline", "true"),
-        ("npm_config_update_notifier", "false"),
-    ];
-    let mut reader = Reader::of(&nexus, &provider, &variables);
-    save(&guide, reader.directory());
-    assert_eq!(reader.follow(&guide, &nexus, &provider).await, 1);
-
+    let mut setting = Setting::new().await;
+    let guide = setting.guide.clone();
+    assert_eq!(setting.follow(&guide).await, 1, "a consent");
     for client in LANGUAGES {
-        let opened = caused(&nexus, "session.opened", client, "session_id").await;
-        let closed = caused(&nexus, "session.closed", client, "session_id").await;
-        assert_eq!((opened.len(), &opened), (SESSIONS, &closed), "{client}");
-        let refused = caused(&nexus, "agent.session_denied", client, "agent").await;
+        assert_eq!(setting.closed(client).await, SESSIONS, "{client}");
+        let refused = caused(&setting.nexus, "agent.session_denied", client, "agent").await;
         assert_eq!(refused, ["mail-bot"], "{client}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_is_shown_a_token_of_another_issuer_fails_and_closes_its_sessions() {
+    let mut setting = Setting::new().await;
+    let guide = setting.guide.clone();
+    let (preparation, _) = guide.split_once("\n## Python\n").expect("a heading");
+    setting.follow(preparation).await;
+    let port = setting.nexus.gateway().base().port().expect("a port");
+    // The same vault by another name than the one in its tokens.
+    let renamed = format!("```sh\nGATEWAY=http://localhost:{port}\n```\n");
+    setting.follow(&renamed).await;
+    for run in RUNS {
+        let fails =
+            format!("```sh\n({run}) || echo failed\n```\n```text\nAPI: alice\nfailed\n```\n");
+        setting.follow(&fails).await;
+    }
+    for client in &LANGUAGES[..RUNS.len()] {
+        // The second one's token was not believed.
+        assert_eq!(setting.closed(client).await, 2, "{client}");
     }
 }

@@ -19,8 +19,8 @@ use crate::real::RealProvider;
 const BROWSER: &str = "Open in a browser: ";
 /// What the shell says when a step is done.
 const DONE: &str = "-- step done --";
-/// Longer than any step; a step that hangs fails the test.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// Longer than any step, even one that compiles a standard library for the first time; a step that hangs fails the test.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A reader with one shell, in a directory of its own.
 #[derive(Debug)]
