@@ -17,5 +17,6 @@ mod known;
 pub mod log;
 pub mod page;
 pub mod request_id;
+mod segment;
 pub mod serve;
 pub mod stack;

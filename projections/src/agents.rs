@@ -2,29 +2,15 @@
 
 use nexus_domain::agent::{Agent, AgentEvent, Status};
 use nexus_domain::decider::Decider;
-use nexus_domain::time::Timestamp;
 use nexus_ledger::RecordedEvent;
 
-use crate::connections::{decode, encode, required, signed, unsigned};
+use crate::connections::decode;
 use crate::projection::{FoldError, Projection};
-use crate::table::{Column, Value, Values};
+use crate::row::StateRow;
+use crate::table::{Column, Value};
 
-/// An agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AgentRow {
-    /// Its id.
-    pub id: String,
-    /// The newest sequence of its stream.
-    pub sequence: u64,
-    /// The position of its newest event.
-    pub position: u64,
-    /// The folded state.
-    pub state: Agent,
-    /// When it was registered, the last time.
-    pub created_at: Timestamp,
-    /// When it was last changed.
-    pub updated_at: Timestamp,
-}
+/// An agent; it came about when it was registered, the last time.
+pub type AgentRow = StateRow<Agent>;
 
 /// The fold.
 #[derive(Debug)]
@@ -55,11 +41,7 @@ impl Projection for Agents {
         recorded: &RecordedEvent,
     ) -> Result<Option<AgentRow>, FoldError> {
         let event: AgentEvent = decode(&recorded.payload)?;
-        let mut row = row.unwrap_or_else(|| AgentRow::new(recorded));
-        row.state.evolve(&event);
-        row.sequence = recorded.sequence;
-        row.position = recorded.position;
-        row.updated_at = recorded.recorded_at;
+        let mut row = StateRow::after(row, &event, recorded);
         match event {
             AgentEvent::Registered { .. } => row.created_at = recorded.recorded_at,
             AgentEvent::Updated { .. } | AgentEvent::Deregistered { .. } => {}
@@ -72,31 +54,11 @@ impl Projection for Agents {
     }
 
     fn to_values(row: &AgentRow) -> Vec<Value> {
-        vec![
-            row.id.clone().into(),
-            signed(row.sequence).into(),
-            signed(row.position).into(),
-            row.is_registered().then(|| row.id.clone()).into(),
-            encode(&row.state).into(),
-            row.created_at.as_micros().into(),
-            row.updated_at.as_micros().into(),
-        ]
+        row.values([row.is_registered().then(|| row.id.clone()).into()])
     }
 
     fn from_values(values: Vec<Value>) -> Result<AgentRow, FoldError> {
-        let mut values = Values::new(values);
-        let id = required(values.text()?)?;
-        let sequence = unsigned(values.integer()?)?;
-        let position = unsigned(values.integer()?)?;
-        let _registered = values.text()?;
-        Ok(AgentRow {
-            id,
-            sequence,
-            position,
-            state: decode(&required(values.text()?)?)?,
-            created_at: Timestamp::from_micros(required(values.integer()?)?),
-            updated_at: Timestamp::from_micros(required(values.integer()?)?),
-        })
+        StateRow::read(values, |values| values.text().map(drop))
     }
 
     fn superseded_blob(_: &AgentRow, _: Option<&AgentRow>) -> Option<u64> {
@@ -105,17 +67,6 @@ impl Projection for Agents {
 }
 
 impl AgentRow {
-    fn new(first: &RecordedEvent) -> Self {
-        Self {
-            id: first.stream.id.clone(),
-            sequence: 0,
-            position: 0,
-            state: Agent::default(),
-            created_at: first.recorded_at,
-            updated_at: first.recorded_at,
-        }
-    }
-
     /// Whether it is known at present.
     #[must_use]
     pub fn is_registered(&self) -> bool {

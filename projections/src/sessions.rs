@@ -2,29 +2,15 @@
 
 use nexus_domain::decider::Decider;
 use nexus_domain::session::{Session, SessionEvent, Status};
-use nexus_domain::time::Timestamp;
 use nexus_ledger::RecordedEvent;
 
-use crate::connections::{decode, encode, required, signed, unsigned};
+use crate::connections::decode;
 use crate::projection::{FoldError, Projection};
-use crate::table::{Column, Value, Values};
+use crate::row::StateRow;
+use crate::table::{Column, Value};
 
 /// A session.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SessionRow {
-    /// Its id.
-    pub id: String,
-    /// The newest sequence of its stream.
-    pub sequence: u64,
-    /// The position of its newest event.
-    pub position: u64,
-    /// The folded state.
-    pub state: Session,
-    /// When it was opened.
-    pub created_at: Timestamp,
-    /// When it last changed.
-    pub updated_at: Timestamp,
-}
+pub type SessionRow = StateRow<Session>;
 
 /// The fold.
 #[derive(Debug)]
@@ -57,12 +43,7 @@ impl Projection for Sessions {
         recorded: &RecordedEvent,
     ) -> Result<Option<SessionRow>, FoldError> {
         let event: SessionEvent = decode(&recorded.payload)?;
-        let mut row = row.unwrap_or_else(|| SessionRow::new(recorded));
-        row.state.evolve(&event);
-        row.sequence = recorded.sequence;
-        row.position = recorded.position;
-        row.updated_at = recorded.recorded_at;
-        Ok(Some(row))
+        Ok(Some(StateRow::after(row, &event, recorded)))
     }
 
     fn row_key(row: &SessionRow) -> &str {
@@ -73,32 +54,18 @@ impl Projection for Sessions {
         let open = row.state.opening.as_ref();
         let open = open.filter(|_| row.state.status == Status::Open);
         let bound = open.and_then(|open| open.bound.as_ref());
-        vec![
-            row.id.clone().into(),
-            signed(row.sequence).into(),
-            signed(row.position).into(),
+        row.values([
             open.map(|open| open.agent_id.to_string()).into(),
             bound.map(|bound| bound.connection.to_string()).into(),
             open.map(|open| open.expires_at.as_micros()).into(),
-            encode(&row.state).into(),
-            row.created_at.as_micros().into(),
-            row.updated_at.as_micros().into(),
-        ]
+        ])
     }
 
     fn from_values(values: Vec<Value>) -> Result<SessionRow, FoldError> {
-        let mut values = Values::new(values);
-        let id = required(values.text()?)?;
-        let sequence = unsigned(values.integer()?)?;
-        let position = unsigned(values.integer()?)?;
-        let _open = (values.text()?, values.text()?, values.integer()?);
-        Ok(SessionRow {
-            id,
-            sequence,
-            position,
-            state: decode(&required(values.text()?)?)?,
-            created_at: Timestamp::from_micros(required(values.integer()?)?),
-            updated_at: Timestamp::from_micros(required(values.integer()?)?),
+        StateRow::read(values, |values| {
+            values.text()?;
+            values.text()?;
+            values.integer().map(drop)
         })
     }
 
@@ -107,24 +74,12 @@ impl Projection for Sessions {
     }
 }
 
-impl SessionRow {
-    fn new(first: &RecordedEvent) -> Self {
-        Self {
-            id: first.stream.id.clone(),
-            sequence: 0,
-            position: 0,
-            state: Session::default(),
-            created_at: first.recorded_at,
-            updated_at: first.recorded_at,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use nexus_domain::agent::AgentId;
     use nexus_domain::session::{CloseReason, Opening};
     use nexus_domain::stream::StreamKey;
+    use nexus_domain::time::Timestamp;
 
     use super::*;
 

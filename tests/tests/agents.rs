@@ -1,4 +1,10 @@
 //! `/admin/v1/agents` on the Broker.
+//!
+//! - `GET /admin/v1/agents`
+//! - `POST /admin/v1/agents`
+//! - `GET /admin/v1/agents/{id}`
+//! - `PATCH /admin/v1/agents/{id}`
+//! - `DELETE /admin/v1/agents/{id}`
 
 use nexus_tests::{Answer, Database, TestNexus, on_both_databases};
 use serde_json::{Value, json};

@@ -1,4 +1,10 @@
 //! `GET /audit` and the projections' doors on the Broker.
+//!
+//! - `GET /audit`
+//! - `GET /v1/audit`
+//! - `GET /admin/v1/projections`
+//! - `POST /admin/v1/projections/{name}/rebuild`
+//! - `POST /admin/v1/projections/{name}/verify`
 
 use nexus_tests::{Connected, Database, ScriptedProvider, TestNexus, on_both_databases, until};
 use serde_json::{Value, json};

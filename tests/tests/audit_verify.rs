@@ -1,4 +1,9 @@
 //! `nexus-admin audit`: over the Broker, and offline beside a server that serves.
+//!
+//! - `GET /audit/key`
+//! - `GET /audit/checkpoint`
+//! - `GET /admin/v1/verification`
+//! - `POST /admin/v1/verification`
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,4 +1,7 @@
 //! The callback: a person comes back from the provider.
+//!
+//! - `GET /auth/callback`
+//! - `GET /v1/callback`
 
 use nexus_tests::{
     Database, IdTokenFault, Nexus, Reply, ScriptedProvider, TestNexus, Wire, on_both_databases,

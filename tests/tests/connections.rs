@@ -1,4 +1,12 @@
 //! `GET /v1/connections`, `GET /v1/resolve`, and the Broker's doors of the same kind.
+//!
+//! - `GET /v1/connections`
+//! - `GET /v1/resolve`
+//! - `GET /connections`
+//! - `GET /connections/resolve`
+//! - `GET /connections/{id}/token`
+//! - `POST /connections/{id}/refresh`
+//! - `POST /auth/consent-spec`
 
 use nexus_tests::{
     Answer, Client, Database, Nexus, ScriptedProvider, TestNexus, on_both_databases,

@@ -1,4 +1,8 @@
 //! `/docs`: each surface shows its own document, from the binary alone.
+//!
+//! - `GET /docs`
+//! - `GET /docs/{file}`
+//! - `GET /openapi.yaml`
 
 use std::fs;
 

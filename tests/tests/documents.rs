@@ -104,3 +104,33 @@ fn every_route_in_the_source_is_documented() {
     let documented: BTreeSet<String> = documented.map(|(_, path)| path).collect();
     assert_eq!(routes, documented);
 }
+
+/// What a test file says in its head that it is about: doors as `METHOD /path`.
+fn doors_of(source: &str) -> BTreeSet<(String, String)> {
+    let head = source.lines().take_while(|line| line.starts_with("//!"));
+    let head: String = head.collect();
+    let doors = head.split('`').skip(1).step_by(2);
+    let doors = doors.filter_map(|door| door.split_once(' '));
+    doors
+        .filter(|(_, path)| path.starts_with('/'))
+        .map(|(method, path)| (method.to_owned(), path.to_owned()))
+        .collect()
+}
+
+#[test]
+fn every_door_has_tests_that_are_named_after_it() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut named = BTreeSet::new();
+    for file in fs::read_dir(tests).expect("the tests") {
+        let path = file.expect("a file").path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            named.extend(doors_of(&fs::read_to_string(path).expect("text")));
+        }
+    }
+    let operations = Contract::gateway().operations().into_iter();
+    let operations = operations.chain(Contract::broker().operations());
+    let missing: Vec<_> = operations
+        .filter(|operation| !named.contains(operation))
+        .collect();
+    assert_eq!(missing, []);
+}

@@ -1,4 +1,9 @@
 //! `/health`, `/v1/health` and `/livez`, and what holds at every door.
+//!
+//! - `GET /health`
+//! - `GET /v1/health`
+//! - `GET /livez`
+//! - `GET /metrics`
 
 use nexus_tests::{Database, TestNexus, on_both_databases, until};
 
@@ -6,6 +11,7 @@ on_both_databases! {
     a_ready_vault_is_healthy_on_both_surfaces,
     every_answer_carries_a_request_id,
     unknown_paths_and_methods_get_the_envelope,
+    what_is_no_text_names_nothing,
     the_metrics_count_answers_by_route,
 }
 
@@ -66,6 +72,22 @@ async fn unknown_paths_and_methods_get_the_envelope(database: Database) {
             .header("allow")
             .is_some_and(|allow| allow.contains("GET"))
     );
+}
+
+async fn what_is_no_text_names_nothing(database: Database) {
+    let nexus = TestNexus::start(database).await;
+    let admin = nexus.admin();
+    let status = admin.get("/v1/check-connection/%FF").await.expect(200);
+    assert_eq!(status["reason"], "connection_not_found");
+    for (path, status, code) in [
+        ("/v1/token/%FF", 404, "connection_not_found"),
+        ("/v1/providers/%FF", 400, "invalid_provider_id"),
+        ("/v1/agent-sessions/%FF", 404, "session_not_found"),
+    ] {
+        admin.get(path).await.refused(status, code);
+    }
+    let name = nexus.broker().get("/providers/by-name/%FF").await;
+    name.refused(404, "provider_not_found");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,21 @@
 //! The doors of `/v1/providers`, and of `/providers` on the Broker.
+//!
+//! - `GET /v1/providers`
+//! - `POST /v1/providers`
+//! - `GET /v1/providers/metadata`
+//! - `GET /v1/providers/{id}`
+//! - `PATCH /v1/providers/{id}`
+//! - `PUT /v1/providers/{id}`
+//! - `DELETE /v1/providers/{id}`
+//! - `GET /providers`
+//! - `POST /providers`
+//! - `GET /providers/metadata`
+//! - `GET /providers/by-name/{name}`
+//! - `DELETE /providers/by-name/{name}`
+//! - `GET /providers/{id}`
+//! - `PATCH /providers/{id}`
+//! - `PUT /providers/{id}`
+//! - `DELETE /providers/{id}`
 
 use nexus_tests::{Database, TestNexus, on_both_databases};
 use serde_json::{Value, json};
@@ -20,6 +37,7 @@ on_both_databases! {
     the_list_is_grouped_by_kind_and_name,
     the_broker_lists_and_finds_by_name,
     a_change_that_changes_nothing_is_no_event,
+    the_broker_is_planned_and_applied_from_a_manifest,
 }
 
 /// The example key of RFC 8410 §10.3.
@@ -573,4 +591,58 @@ async fn a_change_that_changes_nothing_is_no_event(database: Database) {
         .await
         .expect(200);
     assert_eq!(nexus.provider_history().await, ["provider.registered"]);
+}
+
+/// What an operator's tool asks that keeps providers as a manifest says: list, look at each, register, change, delete.
+async fn the_broker_is_planned_and_applied_from_a_manifest(database: Database) {
+    let nexus = TestNexus::start(database).await;
+    let broker = nexus.broker();
+    assert_eq!(broker.get("/providers").await.expect(200), json!([]));
+    let manifest = json!({
+        "name": "google", "auth_type": "oauth2", "auth_header": "client_secret_basic", "client_id": "client-1",
+        "client_secret": "canary-secret", "auth_url": "https://idp.example/authorize", "token_url": "https://idp.example/token",
+        "scopes": ["read"], "api_base_url": "https://api.example", "params": {"access_type": "offline"},
+    });
+    let registered = broker
+        .post("/providers", json!({"profile": manifest}))
+        .await;
+    let path = format!(
+        "/providers/{}",
+        registered.expect(201)["id"].as_str().expect("an id")
+    );
+    let listed = broker.get("/providers").await.expect(200);
+    assert_eq!(listed[0]["name"], "google");
+    let shown = broker.get(&path).await.expect(200);
+    for field in [
+        "auth_type",
+        "auth_header",
+        "client_id",
+        "auth_url",
+        "token_url",
+        "scopes",
+        "api_base_url",
+        "params",
+    ] {
+        assert_eq!(shown[field], manifest[field], "{field}");
+    }
+    assert_eq!(shown["enable_discovery"], false);
+    let changed = broker
+        .patch(&path, json!({"scopes": ["read", "write"]}))
+        .await;
+    assert_eq!(changed.expect(200)["scopes"], json!(["read", "write"]));
+    let replaced = broker.request("PUT", &path).json(&json!({
+        "name": "google", "client_id": "client-2", "auth_url": "https://idp.example/authorize", "token_url": "https://idp.example/token",
+    }));
+    let replaced = replaced.send().await.expect(200);
+    assert_eq!(
+        (&replaced["client_id"], &replaced["scopes"]),
+        (&json!("client-2"), &json!([]))
+    );
+    assert_eq!(replaced["has_client_secret"], true);
+    let deleted = broker.delete(&path).await.expect(200);
+    assert_eq!(
+        format!("/providers/{}", deleted["id"].as_str().expect("an id")),
+        path
+    );
+    broker.get(&path).await.refused(404, "provider_not_found");
 }

@@ -1,4 +1,8 @@
 //! `DELETE /v1/connections/{id}`, and the Broker's doors of the same kind.
+//!
+//! - `DELETE /v1/connections/{id}`
+//! - `DELETE /connections/{id}/revoke`
+//! - `POST /connections/{id}/revoke`
 
 use nexus_tests::{
     Answer, Connected, Database, ScriptedProvider, TestNexus, on_both_databases, until,

@@ -1,4 +1,8 @@
 //! The keys of session tokens: published, rotated, gone when they should be; and tokens as others see them.
+//!
+//! - `GET /.well-known/jwks.json`
+//! - `GET /admin/v1/session-keys`
+//! - `POST /admin/v1/session-keys`
 
 use nexus_api::session_tokens::{Actor, Claims};
 use nexus_domain::sealing::KeyId;
@@ -15,6 +19,7 @@ on_both_databases! {
     compromised_keys_go_at_once,
     a_damaged_key_is_not_published_and_can_be_replaced,
     other_libraries_believe_our_tokens,
+    other_libraries_believe_what_an_agent_is_given,
 }
 
 const JWKS: &str = "/.well-known/jwks.json";
@@ -257,6 +262,31 @@ async fn other_libraries_believe_our_tokens(database: Database) {
     }
     rotate(&nexus, true).await;
     for verdict in nexus.verdicts(&token, AUDIENCE).await {
+        verdict.expect_err("its key is compromised");
+    }
+}
+
+async fn other_libraries_believe_what_an_agent_is_given(database: Database) {
+    let nexus = Nexus::new(database).set("SESSION_AUDIENCE", AUDIENCE);
+    let nexus = nexus.start().await;
+    let agent = json!({"agent_id": "mail-bot", "allowed_scopes": ["report", "sum"]});
+    let registered = nexus.broker().post("/admin/v1/agents", agent).await;
+    registered.expect(201);
+    // Nobody has asked for keys yet: the first token makes the first key.
+    let asked = json!({"agent_id": "mail-bot", "scopes": ["report", "sum"]});
+    let session = nexus.admin().post("/v1/agent-sessions", asked).await;
+    let session = session.expect(201);
+    let token = session["session_token"].as_str().expect("a token");
+    for verdict in nexus.verdicts(token, AUDIENCE).await {
+        let said = verdict.expect("it is believed");
+        assert_eq!(said["sub"], "mail-bot");
+        assert_eq!(said["client_id"], "mail-bot");
+        assert_eq!(said["scope"], "report sum");
+        assert_eq!(said["jti"], session["session_id"]);
+        assert!(said.get("act").is_none(), "{said}");
+    }
+    rotate(&nexus, true).await;
+    for verdict in nexus.verdicts(token, AUDIENCE).await {
         verdict.expect_err("its key is compromised");
     }
 }

@@ -38,7 +38,7 @@ const CHOICES: u32 = 50;
 /// How often the gates are passed again because what was decided on moved.
 const ATTEMPTS: usize = 8;
 /// The most scopes of one session.
-const MAX_SCOPES: usize = 1_000;
+const MAX_SCOPES: usize = 100;
 
 /// What is asked for.
 #[derive(Debug, Default)]
@@ -587,7 +587,11 @@ impl Decided {
             }),
             scopes: asked.scopes.clone(),
             provider_scopes: self.granted.provider_scopes,
-            principal: self.principal.clone(),
+            principal: self.principal.as_ref().map(|user| Principal {
+                // The digest tells of the others; there may be many.
+                permissions: asked.scopes.clone(),
+                ..user.clone()
+            }),
             expires_at,
             inputs: self.inputs(asked),
         }

@@ -45,6 +45,8 @@ fn without_any_setting_the_defaults_hold() {
     assert_eq!(config.refresh_skew, Duration::from_mins(1));
     assert_eq!(config.upstream_timeout, Duration::from_secs(10));
     assert_eq!(config.health_check_interval, Duration::from_mins(5));
+    assert_eq!(config.session_max_ttl, Duration::from_hours(1));
+    assert_eq!(config.session_audience, None);
     assert_eq!((config.snapshot_every, config.queue_capacity), (100, 4096));
     assert!(config.require_api_key && !config.gateway_require_api_key);
     assert_eq!(config.upstreams, UpstreamRules::Loopback);
@@ -60,6 +62,10 @@ fn every_complaint_begins_with_the_settings_name() {
         ("REFRESH_SKEW", "-1s"),
         ("UPSTREAM_TIMEOUT", "0"),
         ("HEALTH_CHECK_INTERVAL", "often"),
+        ("SESSION_MAX_TTL", "59s"),
+        ("SESSION_MAX_TTL", "24h 1s"),
+        ("SESSION_AUDIENCE", "https://"),
+        ("SESSION_AUDIENCE", "two\nlines"),
         ("PORT", "70000"),
         ("BROKER_PORT", "8090"),
         ("BIND_ADDRESS", "localhost"),

@@ -22,7 +22,7 @@ pub struct Principal {
     /// How far the user is trusted, in the words of whoever vouched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clearance_level: Option<String>,
-    /// What the user may do.
+    /// What the user may do; of a session that was opened, those that it needed.
     pub permissions: Vec<String>,
 }
 

@@ -1,5 +1,6 @@
 use nexus_domain::agent::AgentProfile;
 use nexus_domain::stream::StreamKey;
+use nexus_domain::time::Timestamp;
 
 use super::*;
 

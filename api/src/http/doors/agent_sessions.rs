@@ -1,7 +1,7 @@
 //! `/v1/agent-sessions` on the Gateway: what an agent may do for a while.
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
@@ -19,6 +19,7 @@ use crate::application::sessions::{CurrentSession, SessionsError};
 use crate::http::error::ApiError;
 use crate::http::headers::no_store;
 use crate::http::json::Json;
+use crate::http::segment::Segment;
 use crate::user_context::UserContextError;
 
 pub(super) fn routes() -> Router<Doors> {
@@ -249,7 +250,7 @@ impl From<SessionsError> for ApiError {
 /// A session without its token.
 async fn show(
     State(doors): State<Doors>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     caller: Caller,
 ) -> Result<Response, ApiError> {
     let metadata = caller.metadata("show_session");
@@ -270,7 +271,7 @@ fn shown(current: &CurrentSession) -> Value {
 /// Ends a session. A token of ours is refused from now on; a provider's cannot be taken back.
 async fn close(
     State(doors): State<Doors>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     caller: Caller,
 ) -> Result<Response, ApiError> {
     let metadata = caller.metadata("close_session");

@@ -1,7 +1,7 @@
 //! `/admin/v1/agents` on the Broker: which agents there are, and the most each may do.
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
@@ -16,6 +16,7 @@ use crate::application::manage_agents::AgentsError;
 use crate::http::context::RequestContext;
 use crate::http::error::ApiError;
 use crate::http::json::Json;
+use crate::http::segment::Segment;
 
 /// The longest description, characters.
 const MAX_DESCRIPTION: usize = 1_024;
@@ -139,7 +140,7 @@ async fn list(State(doors): State<Doors>) -> Result<Response, ApiError> {
 /// An agent as it is, or as it was `at` a time.
 async fn show(
     State(doors): State<Doors>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     Query(asked): Query<Asked>,
 ) -> Result<Response, ApiError> {
     let id = parse(&id)?;
@@ -154,7 +155,7 @@ async fn show(
 
 async fn update(
     State(doors): State<Doors>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     caller: RequestContext,
     Json(sent): Json<Sent>,
 ) -> Result<Response, ApiError> {
@@ -175,7 +176,7 @@ async fn update(
 
 async fn deregister(
     State(doors): State<Doors>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     caller: RequestContext,
 ) -> Result<Response, ApiError> {
     let id = parse(&id)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderValue, StatusCode};
@@ -13,6 +13,7 @@ use super::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::json::Json;
 use crate::http::known::Known;
+use crate::http::segment::Segment;
 
 /// The longest that an answer waits, seconds.
 const MAX_WAIT: u64 = 60;
@@ -40,7 +41,7 @@ impl Wanted {
 /// Where a connection stands: always 200, or 304 when the caller knows it; an unknown id has failed.
 pub(super) async fn get(
     State(doors): State<Doors>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     Query(wanted): Query<Wanted>,
     caller: Caller,
     known: Known,

@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine;
@@ -18,6 +17,7 @@ use sha2::{Digest, Sha256};
 use super::Doors;
 use crate::http::error::ApiError;
 use crate::http::known::Known;
+use crate::http::segment::Segment;
 use crate::metrics::Surface;
 
 const YAML: &str = "application/yaml";
@@ -35,7 +35,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 /// The doors of a surface's documentation.
 pub(super) fn routes(surface: Surface) -> Router<Doors> {
     let page = move |known: Known| ready(page(surface).answer(&known));
-    let file = move |Path(name): Path<String>, known: Known| {
+    let file = move |Segment(name): Segment, known: Known| {
         let file = file(surface, &name);
         ready(file.map_or_else(
             || ApiError::not_found().into_response(),

@@ -1,6 +1,6 @@
 //! `GET /admin/v1/projections`, `POST /admin/v1/projections/{name}/rebuild` and `/verify` on the Broker.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use nexus_projections::rebuild::{NAMES, pointers};
@@ -11,6 +11,7 @@ use crate::application::Fault;
 use crate::http::context::RequestContext;
 use crate::http::error::ApiError;
 use crate::http::json::Json;
+use crate::http::segment::Segment;
 
 /// Every read model, the generation that serves, and how its newest rebuild and comparison go.
 pub(super) async fn list(State(doors): State<Doors>) -> Result<Response, ApiError> {
@@ -39,7 +40,7 @@ pub(super) async fn list(State(doors): State<Doors>) -> Result<Response, ApiErro
 /// Starts a rebuild; it goes on in the background.
 pub(super) async fn rebuild(
     State(doors): State<Doors>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     caller: RequestContext,
 ) -> Result<Response, ApiError> {
     if !NAMES.contains(&name.as_str()) {
@@ -57,7 +58,7 @@ pub(super) async fn rebuild(
 /// Starts a comparison with the log; it goes on in the background.
 pub(super) async fn verify(
     State(doors): State<Doors>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Response, ApiError> {
     if !NAMES.contains(&name.as_str()) {
         return Err(ApiError::not_found());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
@@ -16,6 +16,7 @@ use crate::application::manage_providers::{Change, ManageError, name_key};
 use crate::http::context::RequestContext;
 use crate::http::error::ApiError;
 use crate::http::json::{Json, RawJson};
+use crate::http::segment::Segment;
 
 /// The Gateway's paths.
 pub(super) fn gateway_routes() -> Router<Doors> {
@@ -162,14 +163,14 @@ async fn health(State(doors): State<Doors>) -> Result<Response, ApiError> {
     Ok(Json(doors.application.list_provider_health().await?).into_response())
 }
 
-async fn show(State(doors): State<Doors>, Path(id): Path<String>) -> Result<Response, ApiError> {
+async fn show(State(doors): State<Doors>, Segment(id): Segment) -> Result<Response, ApiError> {
     let row = doors.application.provider(parse_id(&id)?).await?;
     Ok(Json(public(&row)).into_response())
 }
 
 async fn patch(
     State(doors): State<Doors>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     caller: RequestContext,
     body: RawJson,
 ) -> Result<Response, ApiError> {
@@ -178,7 +179,7 @@ async fn patch(
 
 async fn put(
     State(doors): State<Doors>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     caller: RequestContext,
     body: RawJson,
 ) -> Result<Response, ApiError> {
@@ -206,19 +207,19 @@ async fn change(
 
 async fn delete(
     State(doors): State<Doors>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     caller: RequestContext,
 ) -> Result<Response, ApiError> {
     remove(&doors, parse_id(&id)?, &caller).await
 }
 
-async fn find(State(doors): State<Doors>, Path(name): Path<String>) -> Result<Response, ApiError> {
+async fn find(State(doors): State<Doors>, Segment(name): Segment) -> Result<Response, ApiError> {
     Ok(Json(json!({"id": named(&doors, &name).await?.id})).into_response())
 }
 
 async fn delete_by_name(
     State(doors): State<Doors>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     caller: RequestContext,
 ) -> Result<Response, ApiError> {
     let row = named(&doors, &name).await?;

@@ -1,6 +1,6 @@
 //! `POST /v1/refresh/{id}`
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
 use super::Doors;
@@ -9,6 +9,7 @@ use crate::application::refresh_connection::{RefreshError, RefreshTokenError};
 use crate::http::error::ApiError;
 use crate::http::headers::no_store;
 use crate::http::json::Json;
+use crate::http::segment::Segment;
 
 impl From<RefreshError> for ApiError {
     fn from(error: RefreshError) -> Self {
@@ -59,7 +60,7 @@ impl From<RefreshTokenError> for ApiError {
 /// Forces a refresh and hands out what came of it.
 pub(super) async fn post(
     State(doors): State<Doors>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     caller: Caller,
 ) -> Result<Response, ApiError> {
     let payload = doors

@@ -1,6 +1,6 @@
 //! `DELETE /v1/connections/{id}` on the Gateway, `DELETE` and `POST /connections/{id}/revoke` on the Broker.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -11,6 +11,7 @@ use crate::application::revoke_connection::{ProviderRevocation, RevokeError};
 use crate::http::error::ApiError;
 use crate::http::headers::no_store;
 use crate::http::json::Json;
+use crate::http::segment::Segment;
 
 /// The longest reason, characters.
 const MAX_REASON: usize = 255;
@@ -34,7 +35,7 @@ impl From<RevokeError> for ApiError {
 /// Ends a connection. What was done here and what the provider did are told apart.
 pub(super) async fn revoke(
     State(doors): State<Doors>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     Query(asked): Query<Asked>,
     caller: Caller,
 ) -> Result<Response, ApiError> {

@@ -1,6 +1,6 @@
 //! `GET /v1/token/{id}`
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
 use super::Doors;
@@ -9,6 +9,7 @@ use crate::application::read_token::ReadTokenError;
 use crate::http::error::ApiError;
 use crate::http::headers::no_store;
 use crate::http::json::Json;
+use crate::http::segment::Segment;
 
 impl From<ReadTokenError> for ApiError {
     fn from(error: ReadTokenError) -> Self {
@@ -36,7 +37,7 @@ impl From<ReadTokenError> for ApiError {
 /// Hands out a credential, once the record of it is durable.
 pub(super) async fn get(
     State(doors): State<Doors>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     caller: Caller,
 ) -> Result<Response, ApiError> {
     let payload = doors
