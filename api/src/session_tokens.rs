@@ -80,7 +80,7 @@ pub struct SessionTokens {
     max_ttl: Duration,
     known: RwLock<Arc<KnownKeys>>,
     verified: Verified,
-    /// When the keys were last looked up; held while they are.
+    /// When it was begun to look the keys up the last time; held while they are.
     pub(crate) looked: Mutex<Option<Instant>>,
 }
 

@@ -1,4 +1,4 @@
-//! `/v1/oauth/introspect` and `/v1/oauth/revoke`.
+//! The doors that OAuth defines: `POST /v1/oauth/introspect` and `POST /v1/oauth/revoke`.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -426,4 +426,25 @@ async fn refused_callers_are_counted(database: Database) {
     let data: Value = serde_json::from_str(&text(&entries[0], "event_data")).expect("event data");
     assert_eq!(data["reason"], "missing_api_key", "{data}");
     assert_eq!(data["door"], INTROSPECT, "{data}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_of_another_nodes_key_is_active_on_every_node() {
+    let here = |nexus: Nexus| nexus.set("BASE_URL", "https://nexus.example");
+    let first = here(Nexus::new(Database::Postgres)).start().await;
+    first.register_agent("report-bot", &["report.write"]).await;
+    let second = first.beside_with(here).await;
+    // The first key is made with the first token, and the other node has not looked since.
+    let theirs = token(&first, json!({})).await;
+    active(&second.introspect(&theirs).await);
+    let rotated = json!({"compromised": true});
+    let rotated = first.broker().post("/admin/v1/session-keys", rotated).await;
+    rotated.expect(201);
+    let newer = token(&first, json!({})).await;
+    active(&second.introspect(&newer).await);
+    inactive(&second.introspect(&theirs).await);
+    // Whatever ends a session on one node has ended it on all.
+    let revoked = second.form(REVOKE, &[("token", &newer)]).send().await;
+    revoked.expect(200);
+    inactive(&first.introspect(&newer).await);
 }

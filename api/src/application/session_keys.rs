@@ -4,7 +4,7 @@
 //! keys at once, one does, and the others look again. A key is a data key, wrapped as every other, and goes with it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nexus_domain::metadata::Metadata;
 use nexus_domain::sealing::{KeyId, WrappedKey};
@@ -20,8 +20,6 @@ use crate::session_tokens::{Claims, InvalidToken, KnownKeys, OpenedKey};
 
 /// How often a change is decided anew after another node's.
 const ATTEMPTS: usize = 8;
-/// Keys that nobody knows of are asked for no more often, however many tokens name one.
-const LOOK_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a session token is not believed.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +69,7 @@ impl Application {
     /// [`VerifyError`]
     pub async fn verify_session_token(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
         if self.session_tokens.is_of_unknown_key(token) {
-            self.look_for_session_keys(LOOK_AT_MOST_EVERY).await?;
+            self.look_for_session_keys().await?;
         }
         Ok(self.session_tokens.verify(token, self.ledger.now())?)
     }
@@ -90,7 +88,7 @@ impl Application {
     /// # Errors
     /// [`Fault`]
     pub async fn session_keys(&self) -> Result<Arc<KnownKeys>, Fault> {
-        self.look_for_session_keys(Duration::ZERO).await?;
+        self.look_for_session_keys().await?;
         Ok(self.session_tokens.known())
     }
 
@@ -175,7 +173,7 @@ impl Application {
                 .record_keys(known.keys.sequence, change, metadata)
                 .await
             {
-                Ok(()) => return self.look_for_session_keys(Duration::ZERO).await,
+                Ok(()) => return self.look_for_session_keys().await,
                 Err(AppendError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -202,13 +200,15 @@ impl Application {
         self.ledger.append(append).await.map(drop)
     }
 
-    /// Looks for what has been recorded of the keys since, unless somebody did within the time.
-    async fn look_for_session_keys(&self, within: Duration) -> Result<(), Fault> {
-        // Whoever comes second finds what the first has learned.
+    /// Looks for what has been recorded of the keys until now. However many ask at once, one looks at a time, and finds
+    /// it out for all who asked before it began.
+    async fn look_for_session_keys(&self) -> Result<(), Fault> {
+        let asked = Instant::now();
         let mut looked = self.session_tokens.looked.lock().await;
-        if looked.is_some_and(|looked| looked.elapsed() < within) {
+        if looked.is_some_and(|began| began >= asked) {
             return Ok(());
         }
+        let began = Instant::now();
         let known = self.session_tokens.known();
         let stream = session_key_stream();
         let events = self.reads.events_of(&stream, known.keys.sequence).await?;
@@ -216,7 +216,7 @@ impl Application {
             let learned = self.learned(&known, &events).await?;
             self.session_tokens.learn(Arc::new(learned));
         }
-        *looked = Some(Instant::now());
+        *looked = Some(began);
         Ok(())
     }
 

@@ -25,19 +25,13 @@ pub(super) fn routes() -> Router<Doors> {
 
 /// What is said of a token whose session is open (RFC 7662 §2.2).
 #[derive(Serialize)]
-struct Active<'a> {
+struct Introspection<'a> {
     active: bool,
     token_type: &'static str,
     iss: &'a str,
     aud: &'a str,
     #[serde(flatten)]
     claims: &'a Claims,
-}
-
-/// What is said of every other text, so that it tells nothing.
-#[derive(Serialize)]
-struct Inactive {
-    active: bool,
 }
 
 async fn introspect(
@@ -48,17 +42,18 @@ async fn introspect(
     let token = token(&form)?;
     let introspected = doors.application.introspect(&token, caller.subject());
     let Some(claims) = introspected.await? else {
-        return Ok(Json(Inactive { active: false }).into_response());
+        // Nothing else is said, so that it tells nothing.
+        return Ok(Json(json!({"active": false})).into_response());
     };
     let tokens = &doors.application.session_tokens;
-    let active = Active {
+    let introspection = Introspection {
         active: true,
         token_type: "Bearer",
         iss: tokens.issuer(),
         aud: tokens.audience(),
         claims: &claims,
     };
-    Ok(Json(active).into_response())
+    Ok(Json(introspection).into_response())
 }
 
 /// Ends the token's session. A token that names none needs no ending, so that is no mistake (RFC 7009 §2.2).
