@@ -1,7 +1,6 @@
 //! docs/agents.md is followed as a reader follows it: its programs are saved beside the shell that runs its commands, and
 //! what it shows is what they answer. Each language opens and closes the sessions that it tells of.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use nexus_tests::{
@@ -32,15 +31,6 @@ fn node_modules() -> PathBuf {
     let modules = root().join("tests/agents-guide/node_modules");
     assert!(modules.is_dir(), "run scripts/test, or npm ci beside it");
     modules
-}
-
-/// The search path, where the Python that has the libraries comes first.
-fn search_path() -> OsString {
-    let python = python_with_libraries();
-    let first = python.parent().map(Path::to_owned);
-    let path = std::env::var_os("PATH").expect("a search path");
-    let all = first.into_iter().chain(std::env::split_paths(&path));
-    std::env::join_paths(all).expect("a search path")
 }
 
 fn save(guide: &str, directory: &Path) {
@@ -97,11 +87,11 @@ impl Setting {
         let guide = std::fs::read_to_string(root().join("docs/agents.md")).expect("the guide");
         let (nexus, backend) = started().await;
         let provider = RealProvider::start(&nexus.callback(), 3600).await;
-        let path = search_path();
+        let python = python_with_libraries();
         let variables = [
             ("NEXUS_KEY", "key-of-the-agents"),
             ("USER_CONTEXT_TOKEN", "token-of-alice"),
-            ("PATH", path.to_str().expect("text")),
+            ("PYTHON", python.to_str().expect("text")),
             // Nothing is fetched.
             ("GOPROXY", "off"),
             ("GOTOOLCHAIN", "local"),
@@ -110,13 +100,17 @@ impl Setting {
         ];
         let reader = Reader::of(&nexus, &provider, &variables);
         save(&guide, reader.directory());
-        Setting {
+        let mut setting = Setting {
             guide,
             nexus,
             provider,
             reader,
             _backend: backend,
-        }
+        };
+        // The Python that has the libraries comes first.
+        let search = "```sh\nPATH=$(dirname \"$PYTHON\"):$PATH\n```\n";
+        setting.follow(search).await;
+        setting
     }
 
     async fn follow(&mut self, markdown: &str) -> usize {
