@@ -22,8 +22,8 @@ use crate::repository::Repository;
 /// How often a command is decided anew after a conflict.
 const ATTEMPTS: usize = 8;
 
-/// An aggregate as its stream tells it.
-#[derive(Debug)]
+/// An aggregate as its stream tells it; a new one by default.
+#[derive(Debug, Default)]
 pub struct Loaded<A> {
     /// The folded state.
     pub state: A,
@@ -158,7 +158,11 @@ impl Ledger {
     {
         let mut attempt = 1;
         loop {
-            let loaded = self.load::<A>(id).await?;
+            let loaded = match context.only_at {
+                // The append finds out whether it is new.
+                Some(0) => Loaded::default(),
+                Some(_) | None => self.load::<A>(id).await?,
+            };
             match self
                 .decide_and_append(id, loaded, command.clone(), &context)
                 .await

@@ -1,13 +1,17 @@
 //! The `agents` read model. An agent that was deregistered keeps its row: its epoch goes on if it is registered again.
 
-use nexus_domain::agent::{Agent, AgentEvent, Status};
+use nexus_domain::agent::{Agent, AgentEvent, AgentId, Status};
 use nexus_domain::decider::Decider;
 use nexus_ledger::RecordedEvent;
 
 use crate::connections::decode;
+use crate::kept::{Keep, texts};
 use crate::projection::{FoldError, Projection};
 use crate::row::StateRow;
-use crate::table::{Column, Value};
+use crate::table::{Column, Columns, Value};
+
+/// What a row takes beside its texts, bytes, about.
+const ROW_BYTES: u64 = 400;
 
 /// An agent; it came about when it was registered, the last time.
 pub type AgentRow = StateRow<Agent>;
@@ -63,6 +67,28 @@ impl Projection for Agents {
 
     fn superseded_blob(_: &AgentRow, _: Option<&AgentRow>) -> Option<u64> {
         None
+    }
+}
+
+/// Whoever opens sessions or asks about their tokens asks about few agents.
+impl Keep for AgentRow {
+    type Of = Agents;
+    type Key = AgentId;
+    const COLUMNS: Columns = Columns::All;
+    const MANY: usize = 4_000;
+    const BYTES: u64 = 4 << 20;
+
+    fn key(text: &str) -> Option<AgentId> {
+        AgentId::parse(text).ok()
+    }
+
+    fn of(row: AgentRow) -> Self {
+        row
+    }
+
+    fn bytes(&self) -> u64 {
+        let profile = &self.state.profile;
+        ROW_BYTES + profile.description.len() as u64 + texts(&profile.allowed_scopes)
     }
 }
 

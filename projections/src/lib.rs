@@ -13,6 +13,7 @@ pub mod agents;
 pub mod audit;
 pub mod connections;
 pub mod inline;
+mod kept;
 mod log;
 mod lookup;
 mod outdated;

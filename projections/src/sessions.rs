@@ -1,13 +1,17 @@
 //! The `sessions` read model. What is open can be found by its agent, by its connection and by when its time is over.
 
 use nexus_domain::decider::Decider;
-use nexus_domain::session::{Session, SessionEvent, Status};
+use nexus_domain::session::{Session, SessionEvent, SessionId, Status};
 use nexus_ledger::RecordedEvent;
 
 use crate::connections::decode;
+use crate::kept::{Keep, texts};
 use crate::projection::{FoldError, Projection};
 use crate::row::StateRow;
-use crate::table::{Column, Value};
+use crate::table::{Column, Columns, Value};
+
+/// What a row takes beside its scopes and permissions, bytes, about.
+const ROW_BYTES: u64 = 900;
 
 /// A session.
 pub type SessionRow = StateRow<Session>;
@@ -71,6 +75,30 @@ impl Projection for Sessions {
 
     fn superseded_blob(_: &SessionRow, _: Option<&SessionRow>) -> Option<u64> {
         None
+    }
+}
+
+/// Whoever is shown a session's token asks about it, again and again.
+impl Keep for SessionRow {
+    type Of = Sessions;
+    type Key = SessionId;
+    const COLUMNS: Columns = Columns::All;
+    const MANY: usize = 16_000;
+    const BYTES: u64 = 16 << 20;
+
+    fn key(text: &str) -> Option<SessionId> {
+        SessionId::parse(text).ok()
+    }
+
+    fn of(row: SessionRow) -> Self {
+        row
+    }
+
+    fn bytes(&self) -> u64 {
+        let opening = self.state.opening.as_ref();
+        let permissions = opening.and_then(|opening| opening.principal.as_ref());
+        let permissions = permissions.map_or(0, |user| texts(&user.permissions));
+        ROW_BYTES + opening.map_or(0, |opening| texts(&opening.scopes)) + permissions
     }
 }
 

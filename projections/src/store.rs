@@ -12,6 +12,7 @@ use tokio_postgres::types::Type;
 
 use crate::agents::{AgentRow, Agents};
 use crate::connections::{ConnectionRow, Connections, Standing};
+use crate::kept::Known;
 use crate::log;
 use crate::lookup::Lookup;
 use crate::postgres::{self, Generations, SelectError, Selected};
@@ -19,7 +20,7 @@ use crate::projection::Projection;
 use crate::providers::{ProviderRow, Providers};
 use crate::sessions::{SessionRow, Sessions};
 use crate::sqlite;
-use crate::standings::{MovedConnections, Standings};
+use crate::standings::MovedConnections;
 use crate::table::Value;
 
 /// Why a query has no answer.
@@ -84,10 +85,11 @@ pub enum SessionsOf {
 pub struct ReadStore {
     backend: Backend,
     connections: Lookup<Connections>,
-    standings: Standings,
+    standings: Known<Standing>,
     providers: Lookup<Providers>,
-    agents: Lookup<Agents>,
+    agents: Known<AgentRow>,
     sessions: Lookup<Sessions>,
+    known_sessions: Known<SessionRow>,
     selections: Arc<Selections>,
 }
 
@@ -98,10 +100,11 @@ impl ReadStore {
         Self {
             backend: backend.clone(),
             connections: Lookup::start(backend),
-            standings: Standings::start(backend),
+            standings: Known::start(backend),
             providers: Lookup::start(backend),
-            agents: Lookup::start(backend),
+            agents: Known::start(backend),
             sessions: Lookup::start(backend),
+            known_sessions: Known::start(backend),
             selections: Arc::new(Selections::new(backend)),
         }
     }
@@ -257,7 +260,7 @@ impl ReadStore {
     /// # Errors
     /// [`QueryError`]
     pub async fn agent(&self, id: &AgentId) -> Result<Option<Arc<AgentRow>>, QueryError> {
-        self.agents.get(id.as_str()).await
+        self.agents.get(id.clone()).await
     }
 
     /// An agent as it was at a time, by the log alone; `None` before its first registration.
@@ -294,6 +297,17 @@ impl ReadStore {
     /// [`QueryError`]
     pub async fn session(&self, id: &SessionId) -> Result<Option<Arc<SessionRow>>, QueryError> {
         self.sessions.get(id.as_str()).await
+    }
+
+    /// A session, as [`Self::session`] has it: for crowds that ask about the same ones again and again.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn known_session(
+        &self,
+        id: &SessionId,
+    ) -> Result<Option<Arc<SessionRow>>, QueryError> {
+        self.known_sessions.get(id.clone()).await
     }
 
     /// Sessions that are open in the log, of an agent or of a connection, after an id: at most `limit`.

@@ -8,6 +8,7 @@ mod rebuild {
     mod audit;
     mod histories;
     mod history;
+    mod known;
     mod operations;
     mod outdated;
     mod standings;
@@ -63,6 +64,10 @@ mod rebuild {
         standings {
             a_standing_follows_its_connection
             a_standing_survives_more_changes_than_are_sorted_out
+        }
+        known {
+            a_session_that_was_looked_up_follows_its_row
+            an_agent_that_was_looked_up_follows_its_row
         }
         audit {
             the_trail_is_the_log_newest_first

@@ -36,7 +36,7 @@ impl Application {
         };
         // The token names both.
         let (session, agent) =
-            tokio::try_join!(self.reads.session(&id), self.reads.agent(&agent_id))?;
+            tokio::try_join!(self.reads.known_session(&id), self.reads.agent(&agent_id))?;
         let Some(session) = session else {
             return Ok(None);
         };

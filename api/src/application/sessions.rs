@@ -152,17 +152,19 @@ impl Application {
             None | Some(Ended::Expired) => CloseReason::Closed,
             Some(Ended::Closed(reason)) => reason,
         };
-        self.record_end(&current.id, reason, metadata).await?;
-        self.session(id, &Metadata::default()).await
+        let closed = self.record_end(&current.id, reason, metadata).await?;
+        // What has ended in the log has no more to do with its agent and its connection.
+        let ended = closed.ended(None, None, self.ledger.now());
+        Ok(CurrentSession { ended, ..current })
     }
 
-    /// Records the end of a session that is open in the log.
+    /// Records the end of a session that is open in the log; returns how it is then.
     async fn record_end(
         &self,
         id: &SessionId,
         reason: CloseReason,
         metadata: Metadata,
-    ) -> Result<(), Fault> {
+    ) -> Result<Session, Fault> {
         let now = self.ledger.now();
         let command = SessionCommand::Close { reason, now };
         let context = Context {
@@ -173,7 +175,7 @@ impl Application {
             .ledger
             .execute::<Session>(id.as_str(), command, context);
         match executed.await {
-            Ok(_) => Ok(()),
+            Ok(executed) => Ok(executed.state),
             Err(ExecuteError::Append(error)) => Err(error.into()),
             Err(ExecuteError::Load(error)) => Err(error.into()),
             Err(ExecuteError::Decision(error)) => Err(Fault::Internal(error.to_string())),
@@ -207,12 +209,12 @@ impl Application {
         let mut after = String::new();
         while let Some(page) = self.dead_sessions(of, &after).await? {
             after = page.last;
-            let recorded =
-                stream::iter(page.dead)
-                    .map(|(id, reason)| async move {
-                        self.record_end(&id, reason, metadata.clone()).await
-                    })
-                    .buffer_unordered(TOGETHER);
+            let recorded = stream::iter(page.dead)
+                .map(|(id, reason)| async move {
+                    let recorded = self.record_end(&id, reason, metadata.clone());
+                    recorded.await.map(drop)
+                })
+                .buffer_unordered(TOGETHER);
             let outcomes: Vec<Result<(), Fault>> = recorded.collect().await;
             outcomes.into_iter().collect::<Result<Vec<()>, Fault>>()?;
         }
@@ -272,6 +274,6 @@ impl Application {
             Some(Ended::Closed(reason)) => reason,
             None | Some(Ended::Expired) => CloseReason::Closed,
         };
-        self.record_end(&id, reason, metadata).await
+        self.record_end(&id, reason, metadata).await.map(drop)
     }
 }

@@ -1,0 +1,73 @@
+//! Sessions and agents, told from what was looked up before.
+
+use nexus_domain::agent::{AgentEvent, AgentId, AgentProfile};
+use nexus_domain::session::{CloseReason, Opening, SessionEvent, SessionId};
+use nexus_domain::stream::StreamKey;
+use nexus_domain::time::Timestamp;
+use nexus_ledger::{Append, Expected, Ledger, NewEvent};
+use nexus_projections::{AgentRow, ReadStore};
+
+use super::store::Store;
+
+async fn record(ledger: &Ledger, stream: StreamKey, event: NewEvent) {
+    let append = Append::new(stream, Expected::Any, vec![event]);
+    ledger.append(append).await.unwrap();
+}
+
+fn agent() -> AgentId {
+    AgentId::parse("mail-bot").unwrap()
+}
+
+fn opened() -> SessionEvent {
+    SessionEvent::Opened(Box::new(Opening {
+        agent_id: agent(),
+        agent_epoch: 1,
+        agent_sequence: 1,
+        bound: None,
+        scopes: vec!["report".to_owned()],
+        provider_scopes: false,
+        principal: None,
+        expires_at: Timestamp::from_seconds(900),
+        inputs: String::new(),
+    }))
+}
+
+pub(crate) async fn a_session_that_was_looked_up_follows_its_row(store: &Store) {
+    let ledger = store.open().await;
+    let reads = ReadStore::new(ledger.backend());
+    let id = SessionId::from_random([7; 16], false);
+    assert_eq!(reads.known_session(&id).await.unwrap(), None);
+    let closed = SessionEvent::Closed {
+        reason: CloseReason::Closed,
+    };
+    for event in [opened(), closed] {
+        let stream = StreamKey::new("session", id.as_str());
+        record(&ledger, stream, NewEvent::of(&event).unwrap()).await;
+        let row = reads.session(&id).await.unwrap();
+        assert!(row.is_some());
+        // The second time it is told from what is kept.
+        for _ in 0..2 {
+            assert_eq!(reads.known_session(&id).await.unwrap(), row);
+        }
+    }
+}
+
+pub(crate) async fn an_agent_that_was_looked_up_follows_its_row(store: &Store) {
+    let ledger = store.open().await;
+    // Each keeps what it looked up, as two nodes do.
+    let nodes = [(); 2].map(|()| ReadStore::new(ledger.backend()));
+    for epoch in 1..=3 {
+        let event = AgentEvent::Updated {
+            profile: AgentProfile::default(),
+            epoch,
+            changed: Vec::new(),
+        };
+        let stream = StreamKey::agent(&agent());
+        record(&ledger, stream, NewEvent::of(&event).unwrap()).await;
+        for reads in nodes.iter().chain(&nodes) {
+            let known = reads.agent(&agent()).await.unwrap();
+            let known = known.as_deref().map(|row: &AgentRow| row.sequence);
+            assert_eq!(known, Some(epoch));
+        }
+    }
+}
