@@ -1,8 +1,12 @@
 //! A document whose shell commands are to be run: what it has the reader type, and what it shows as the answer.
 
+mod reader;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+
+pub use reader::Reader;
 
 /// A block of commands.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,6 +56,15 @@ pub fn steps(markdown: &str) -> Vec<Step> {
             .shown = shown;
     }
     steps
+}
+
+/// The one block of a Markdown document that is fenced as this kind; panics when there is none, or more than one.
+pub fn program(markdown: &str, kind: &str) -> String {
+    let found = blocks(markdown).into_iter();
+    let mut found = found.filter(|(_, its_kind, _)| *its_kind == kind);
+    let (_, _, content) = found.next().unwrap_or_else(|| panic!("no {kind}"));
+    assert!(found.next().is_none(), "more than one program in {kind}");
+    content
 }
 
 /// Every fenced block: the number of its first line, its kind, what it holds.
@@ -155,6 +168,16 @@ mod tests {
             step(16, "f\n", Shown::Text("g".to_owned())),
         ];
         assert_eq!(steps(text), wanted);
+    }
+
+    #[test]
+    fn a_program_is_the_only_block_of_its_language() {
+        let text = "```sh\na\n```\n```go\nb\n```\n";
+        assert_eq!(program(text, "go"), "b\n");
+        for text in ["", "```go\n```\n```go\n```\n"] {
+            let program = || program(text, "go");
+            assert!(std::panic::catch_unwind(program).is_err(), "{text}");
+        }
     }
 
     #[test]

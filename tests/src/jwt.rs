@@ -88,15 +88,18 @@ fn directory() -> PathBuf {
     root().join("tests/jwt-verifiers")
 }
 
-/// `PyJWT`, in the target directory of this executable.
-fn python() -> Command {
+/// The Python interpreter that has `PyJWT`, in the target directory of this executable; panics when it is not installed.
+pub fn python_with_libraries() -> PathBuf {
     let own = std::env::current_exe().expect("this executable");
     let mut places = own
         .ancestors()
         .map(|place| place.join("jwt-verifiers/bin/python"));
     let program = places.find(|program| program.is_file());
-    let program = program.expect("run scripts/test, or tests/jwt-verifiers/install");
-    let mut command = Command::new(program);
+    program.expect("run scripts/test, or tests/jwt-verifiers/install")
+}
+
+fn python() -> Command {
+    let mut command = Command::new(python_with_libraries());
     command.arg(directory().join("verify.py"));
     command
 }
