@@ -12,6 +12,8 @@
 pub mod agents;
 pub mod audit;
 pub mod connections;
+#[cfg(test)]
+mod fixtures;
 pub mod inline;
 mod kept;
 mod log;

@@ -1,23 +1,17 @@
 use nexus_domain::agent::AgentProfile;
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
+use nexus_ledger::NewEvent;
 
 use super::*;
+use crate::fixtures::recorded;
 
 fn record(position: u64, event: &AgentEvent) -> RecordedEvent {
-    RecordedEvent {
+    recorded(
+        StreamKey::new("agent", "mail-bot"),
         position,
-        stream: StreamKey::new("agent", "mail-bot"),
-        sequence: position,
-        event_type: event.stored_name().to_owned(),
-        event_version: "1".to_owned(),
-        recorded_at: Timestamp::from_seconds(i64::try_from(position).unwrap()),
-        payload: serde_json::to_string(event).unwrap(),
-        metadata: "{}".to_owned(),
-        leaf: [0; 32],
-        blob_digest: None,
-        blob: None,
-    }
+        NewEvent::of(event).unwrap(),
+    )
 }
 
 fn registered(epoch: u64) -> AgentEvent {

@@ -3,8 +3,10 @@ use std::sync::Arc;
 use nexus_domain::provider::ProviderProfile;
 use nexus_domain::sealing::{KeyId, SealedRef};
 use nexus_domain::stream::StreamKey;
+use nexus_ledger::NewEvent;
 
 use super::*;
+use crate::fixtures::recorded;
 
 const ID: Uuid = Uuid::from_u128(7);
 
@@ -14,17 +16,12 @@ fn at(position: u64) -> Timestamp {
 
 fn record(position: u64, event: &ProviderEvent) -> RecordedEvent {
     RecordedEvent {
-        position,
-        stream: StreamKey::new("provider", ID.to_string()),
-        sequence: position,
-        event_type: event.stored_name().to_owned(),
-        event_version: "1".to_owned(),
-        recorded_at: at(position),
-        payload: serde_json::to_string(event).unwrap(),
-        metadata: "{}".to_owned(),
-        leaf: [0; 32],
-        blob_digest: None,
         blob: Provider::sealed(event).map(|_| Arc::from(position.to_be_bytes())),
+        ..recorded(
+            StreamKey::new("provider", ID.to_string()),
+            position,
+            NewEvent::of(event).unwrap(),
+        )
     }
 }
 
