@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nexus_domain::metadata::Metadata;
 use nexus_domain::reference::ConnectionReference;
-use nexus_ledger::{AppendError, Ledger, LoadError};
+use nexus_ledger::{AppendError, ExecuteError, Ledger, LoadError};
 use nexus_projections::{QueryError, ReadStore};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -231,6 +231,15 @@ impl From<AppendError> for Fault {
                 Self::Internal(error.to_string())
             }
         }
+    }
+}
+
+/// A fault of a command that no state of its aggregate should refuse.
+fn fault_of<E: std::fmt::Display>(error: ExecuteError<E>) -> Fault {
+    match error {
+        ExecuteError::Decision(error) => Fault::Internal(error.to_string()),
+        ExecuteError::Load(error) => error.into(),
+        ExecuteError::Append(error) => error.into(),
     }
 }
 

@@ -37,8 +37,7 @@ use crate::upstream::{Upstream, UpstreamConfig};
 use crate::user_context::UserContexts;
 use crate::workers::{
     Comparisons, Rebuilds, Verifications, check_providers, keep_session_keys, rebuild_and_record,
-    record_denials, record_last_denials, reload_keys, revoke_at_providers, sweep, sweep_sessions,
-    upgrade_metadata,
+    record_denials, record_last_denials, reload_keys, revoke_at_providers, sweep, upgrade_metadata,
 };
 
 /// How long requests under way may take to end.
@@ -103,7 +102,6 @@ async fn run(
     let pending = tokio::spawn(application.clone().follow_pending());
     let denials = tokio::spawn(record_denials(application.clone(), stopped.clone()));
     let sweeper = tokio::spawn(sweep(application.clone(), stopped.clone()));
-    let sessions = tokio::spawn(sweep_sessions(application.clone(), stopped.clone()));
     let session_keys = tokio::spawn(keep_session_keys(application.clone(), stopped.clone()));
     let revoker = tokio::spawn(revoke_at_providers(application.clone(), stopped.clone()));
     let checker = tokio::spawn(check_providers(
@@ -144,8 +142,7 @@ async fn run(
             pending,
             denials,
             checker,
-            session_keys,
-            sessions
+            session_keys
         )
     };
     if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {

@@ -1,4 +1,4 @@
-//! What runs beside the requests: the sweep of lapsed consents, rebuilds of read models, and their
+//! What runs beside the requests: the sweep of what has lapsed, rebuilds of read models, and their
 //! comparison with the log, the checks of providers.
 
 mod comparisons;
@@ -40,27 +40,23 @@ const LAST_DENIALS_WITHIN: Duration = Duration::from_secs(10);
 /// Between two tries to tell providers of what was revoked.
 const REVOKE_EVERY: Duration = Duration::from_secs(30);
 
-/// Records lapsed consents until told to stop.
+/// Records what has lapsed, consents and sessions, until told to stop.
 pub async fn sweep(application: Application, mut stopping: watch::Receiver<bool>) {
     while !*stopping.borrow_and_update() {
-        match application.expire_connections().await {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "lapsed consents could not be recorded"),
+        let swept = [
+            application.expire_connections().await,
+            application.expire_sessions().await,
+        ];
+        let mut more = false;
+        for outcome in swept {
+            match outcome {
+                Ok(left) => more |= left,
+                Err(error) => tracing::warn!(%error, "what has lapsed could not be recorded"),
+            }
         }
-        drop(tokio::time::timeout(SWEEP_EVERY, stopping.changed()).await);
-    }
-}
-
-/// Records the ends of sessions whose time is over, until told to stop.
-pub async fn sweep_sessions(application: Application, mut stopping: watch::Receiver<bool>) {
-    while !*stopping.borrow_and_update() {
-        match application.expire_sessions().await {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "ends of sessions could not be recorded"),
+        if !more {
+            drop(tokio::time::timeout(SWEEP_EVERY, stopping.changed()).await);
         }
-        drop(tokio::time::timeout(SWEEP_EVERY, stopping.changed()).await);
     }
 }
 
@@ -258,16 +254,7 @@ fn micros(duration: Duration) -> u64 {
 /// Who rebuilds after an upgrade.
 #[must_use]
 pub fn upgrade_metadata() -> Metadata {
-    own_metadata("upgrade_read_model")
-}
-
-/// What the program does of its own accord.
-fn own_metadata(operation: &str) -> Metadata {
-    Metadata {
-        actor: Some("system".to_owned()),
-        operation: Some(operation.to_owned()),
-        ..Metadata::default()
-    }
+    Metadata::of_the_program("upgrade_read_model")
 }
 
 fn failed(message: String) -> RebuildStatus {

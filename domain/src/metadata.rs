@@ -36,6 +36,16 @@ pub struct Metadata {
 }
 
 impl Metadata {
+    /// Of what the program does of its own accord.
+    #[must_use]
+    pub fn of_the_program(operation: &str) -> Self {
+        Self {
+            actor: Some("system".to_owned()),
+            operation: Some(operation.to_owned()),
+            ..Self::default()
+        }
+    }
+
     /// The JSON object that is stored.
     ///
     /// # Panics

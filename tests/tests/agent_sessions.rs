@@ -470,6 +470,13 @@ async fn a_session_on_behalf_of_a_user_is_within_what_the_user_may_do(database: 
     post(asked(json!(["write"])))
         .await
         .refused(403, "user_not_authorized_for_scope");
+    assert_eq!(
+        reasons_on_record(&nexus).await,
+        [
+            "scope_not_permitted_for_agent",
+            "user_not_authorized_for_scope"
+        ]
+    );
     let mut missing = asked(json!(["read"]));
     missing["user_context_token"] = json!("");
     post(missing)

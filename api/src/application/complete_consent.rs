@@ -19,11 +19,10 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use url::Url;
 
-use super::connect::fault_of;
 use super::keyring::OpenError;
 use super::patience::Patience;
 use super::record_credential::RecordError;
-use super::{Application, Fault};
+use super::{Application, Fault, fault_of};
 use crate::keys::{StateKey, StateToken};
 use crate::return_url::with_params;
 use crate::upstream::{IdTokenClaims, ResolvedProvider, TokenAnswer};

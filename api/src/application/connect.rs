@@ -20,7 +20,7 @@ use nexus_projections::ProviderRow;
 use super::keyring::{OpenError, seal_secret};
 use super::manage_providers::{ProviderKey, find_provider};
 use super::pending::TooManyPending;
-use super::{Application, Fault, is_of_subject};
+use super::{Application, Fault, fault_of, is_of_subject};
 use crate::keys::{StateKey, StateToken};
 use crate::random::{make_bytes, make_uuid};
 use crate::return_url::InvalidReturnUrl;
@@ -486,15 +486,6 @@ fn unusable(error: OpenError) -> Fault {
     match error {
         OpenError::Fault(fault) => fault,
         error => Fault::Unreadable(error.to_string()),
-    }
-}
-
-/// A fault of a command that no state of its aggregate should refuse.
-pub(super) fn fault_of(error: ExecuteError<ConnectionError>) -> Fault {
-    match error {
-        ExecuteError::Decision(error) => Fault::Internal(error.to_string()),
-        ExecuteError::Load(error) => error.into(),
-        ExecuteError::Append(error) => error.into(),
     }
 }
 

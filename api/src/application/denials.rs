@@ -110,10 +110,8 @@ impl Application {
             minute: kind.minute,
         };
         let metadata = Metadata {
-            actor: Some("system".to_owned()),
-            operation: Some("record_denials".to_owned()),
             ip_address: kind.source.map(|source| source.to_string()),
-            ..Metadata::default()
+            ..Metadata::of_the_program("record_denials")
         };
         let append = Append {
             metadata: metadata.to_json(),

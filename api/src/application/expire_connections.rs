@@ -6,8 +6,7 @@ use nexus_domain::metadata::Metadata;
 use nexus_ledger::{Context, ExecuteError};
 use nexus_projections::ConnectionRow;
 
-use super::connect::fault_of;
-use super::{Application, Fault};
+use super::{Application, Fault, fault_of};
 
 /// How many are looked at in one go.
 const AT_ONCE: u32 = 200;
@@ -31,11 +30,7 @@ impl Application {
 
     async fn expire(&self, row: &ConnectionRow) -> Result<bool, Fault> {
         let context = Context {
-            metadata: Metadata {
-                actor: Some("system".to_owned()),
-                operation: Some("expire_connections".to_owned()),
-                ..Metadata::default()
-            },
+            metadata: Metadata::of_the_program("expire_connections"),
             // The transaction's clock has the last word on whether it is due.
             not_before: row.due_at(),
             only_at: Some(row.sequence),

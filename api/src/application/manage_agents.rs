@@ -8,7 +8,7 @@ use nexus_domain::time::Timestamp;
 use nexus_ledger::{Context, ExecuteError};
 use nexus_projections::{AgentRow, SessionsOf};
 
-use super::{Application, Fault};
+use super::{Application, Fault, fault_of};
 
 /// What a command came to.
 pub struct Commanded {
@@ -48,19 +48,23 @@ impl Application {
             metadata: metadata.clone(),
             ..Context::default()
         };
+        let may_narrow = command.may_narrow();
         let executed = self.ledger.execute::<Agent>(id.as_str(), command, context);
-        match executed.await {
-            Ok(_) => {}
-            Err(ExecuteError::Decision(error)) => return Err(error.into()),
-            Err(ExecuteError::Append(error)) => return Err(Fault::from(error).into()),
-            Err(ExecuteError::Load(error)) => return Err(Fault::from(error).into()),
-        }
+        executed.await.map_err(|error| match error {
+            ExecuteError::Decision(error) => error.into(),
+            error => AgentsError::Fault(fault_of(error)),
+        })?;
         let row = self.reads.agent(id).await.map_err(Fault::from)?;
         let agent = row.ok_or_else(|| Fault::Internal(format!("agent {id} is missing")))?;
-        let of = SessionsOf::Agent(id.clone());
+        let sessions_closed = if may_narrow {
+            let of = SessionsOf::Agent(id.clone());
+            self.end_sessions(of, &metadata).await?
+        } else {
+            0
+        };
         Ok(Commanded {
             agent,
-            sessions_closed: self.end_sessions(of, &metadata).await?,
+            sessions_closed,
         })
     }
 

@@ -11,30 +11,29 @@ use nexus_domain::reference::ConnectionId;
 use nexus_domain::scope::{InvalidScope, tidy};
 use nexus_domain::secret::Secret;
 use nexus_domain::session::{
-    Bound, Gates, Granted, Opening, Principal, Refusal, Selected, Selection, Session,
-    SessionCommand, SessionId,
+    Bound, Gates, Granted, Opening, Principal, Refusal, Session, SessionCommand, SessionId,
 };
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
-use nexus_ledger::{
-    Append, AppendError, Context, ExecuteError, Expected, Guard, IndexColumns, NewEvent,
-};
-use nexus_projections::{AgentRow, ConnectionRow, ProviderRow};
+use nexus_ledger::{Append, Context, Expected, Guard, IndexColumns, NewEvent};
+use nexus_projections::AgentRow;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::manage_providers::{ProviderKey, find_provider};
 use super::read_token::{Door, ReadTokenError};
-use super::{Application, Fault, is_of_subject};
+use super::{Application, Fault, fault_of};
 use crate::hex::hex;
 use crate::random::make_bytes;
 use crate::session_tokens::{Actor, Claims};
-use crate::user_context::UserContextError;
+
+mod error;
+mod target;
+
+pub use error::{Choice, OpenSessionError};
+use target::{Connected, Target};
 
 /// How long a session lasts when nobody says.
 const DEFAULT_TTL: Duration = Duration::from_mins(15);
-/// How many connections of several that fit are named.
-const CHOICES: u32 = 50;
 /// How often the gates are passed again because what was decided on moved.
 const ATTEMPTS: usize = 8;
 /// The most scopes of one session.
@@ -88,104 +87,12 @@ pub enum SessionToken {
     Own(String),
 }
 
-/// A connection that fits.
-pub struct Choice {
-    /// Its id.
-    pub connection_id: String,
-    /// Its provider.
-    pub provider_name: String,
-    /// When it was requested.
-    pub created_at: Timestamp,
-}
-
-/// Why no session was opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenSessionError {
-    /// No agent is named.
-    #[error("no agent is named")]
-    MissingAgentId,
-    /// No scope is asked for.
-    #[error("no scope is asked for")]
-    MissingScopes,
-    /// A scope is none, or there are too many.
-    #[error(transparent)]
-    InvalidScope(#[from] InvalidScope),
-    /// It would last too long, or not at all.
-    #[error("a session lasts at most {0} seconds")]
-    InvalidTtl(u64),
-    /// Nobody vouches for the user.
-    #[error("the user's token is missing")]
-    MissingUserContextToken,
-    /// The named provider is not registered.
-    #[error("the provider does not exist")]
-    ProviderNotFound(String),
-    /// A gate did not let it through.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// Several connections fit.
-    #[error("several connections fit")]
-    Ambiguous(Vec<Choice>),
-    /// The user's token is not believed, or nobody could tell.
-    #[error(transparent)]
-    UserContext(#[from] UserContextError),
-    /// The connection's credential is not to be had.
-    #[error(transparent)]
-    Read(#[from] ReadTokenError),
-    /// Something else went wrong.
-    #[error(transparent)]
-    Fault(#[from] Fault),
-}
-
-impl std::fmt::Debug for Choice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Choice")
-            .field("provider_name", &self.provider_name)
-            .finish_non_exhaustive()
-    }
-}
-
 /// A request whose fields are well formed.
 struct Asked {
     agent_id: Option<AgentId>,
     scopes: Vec<String>,
     ttl: Duration,
     on_behalf: Option<Secret>,
-}
-
-/// What a session is to use.
-enum Target {
-    Nothing { provider: Option<Arc<ProviderRow>> },
-    Refused(Refusal),
-    One(Box<Connected>),
-}
-
-/// A connection and its provider, as they are now.
-struct Connected {
-    id: ConnectionId,
-    row: Arc<ConnectionRow>,
-    provider: Arc<ProviderRow>,
-}
-
-impl Target {
-    fn selection(&self) -> Selection<'_> {
-        match self {
-            Self::Nothing { provider } => Selection::Nothing {
-                provider: provider.as_ref().map(|row| &row.state.profile),
-            },
-            Self::Refused(refusal) => Selection::Refused(refusal.clone()),
-            Self::One(connected) => Selection::One(Selected {
-                connection: &connected.row.state,
-                provider: &connected.provider.state.profile,
-            }),
-        }
-    }
-
-    fn connected(&self) -> Option<&Connected> {
-        match self {
-            Self::One(connected) => Some(connected),
-            Self::Nothing { .. } | Self::Refused(_) => None,
-        }
-    }
 }
 
 impl Application {
@@ -259,6 +166,7 @@ impl Application {
     ) -> Result<OpenedSession, OpenSessionError> {
         let gates = Gates {
             scopes: &asked.scopes,
+            on_behalf: asked.on_behalf.is_some(),
         };
         let agent = match &asked.agent_id {
             Some(id) => self.reads.agent(id).await.map_err(Fault::from)?,
@@ -295,114 +203,6 @@ impl Application {
             granted,
         };
         self.give(decided, asked, metadata).await
-    }
-
-    /// What the session is to use.
-    async fn target(
-        &self,
-        request: &OpenSession,
-        principal: Option<&Principal>,
-        metadata: &Metadata,
-    ) -> Result<Target, OpenSessionError> {
-        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let provider = match given(&request.provider_name) {
-            None => None,
-            Some(name) => {
-                let key = ProviderKey::Name(name.clone());
-                let found = find_provider(self, &key).await?;
-                Some(found.ok_or(OpenSessionError::ProviderNotFound(name))?)
-            }
-        };
-        let workspace = given(&request.workspace_id);
-        if let Some(id) = given(&request.connection_id) {
-            let found = self
-                .named(&id, workspace.as_deref(), provider.as_deref(), principal)
-                .await?;
-            return Ok(found.filter_subject(metadata));
-        }
-        let Some(workspace) = workspace.or_else(|| {
-            let principal = principal.filter(|_| provider.is_some());
-            principal.map(|principal| principal.acting_for.clone())
-        }) else {
-            return Ok(Target::Nothing { provider });
-        };
-        let is_own = is_of_subject(&workspace, metadata) && may_use(principal, &workspace);
-        if !is_own {
-            return Ok(Target::Refused(Refusal::ConnectionNotFound));
-        }
-        self.only_one(&workspace, provider.as_deref()).await
-    }
-
-    /// The connection of an id.
-    async fn named(
-        &self,
-        id: &str,
-        workspace: Option<&str>,
-        provider: Option<&ProviderRow>,
-        principal: Option<&Principal>,
-    ) -> Result<Target, OpenSessionError> {
-        let Ok(id) = ConnectionId::parse(id) else {
-            return Ok(Target::Refused(Refusal::InvalidConnectionId));
-        };
-        let found = self.reads.connection(&id.reference().to_string()).await;
-        let row = found.map_err(Fault::from)?.filter(|row| {
-            let owner = row.state.workspace_id.as_str();
-            row.id.is_some()
-                && workspace.is_none_or(|workspace| workspace == owner)
-                && may_use(principal, owner)
-        });
-        let Some(row) = row else {
-            return Ok(Target::Refused(Refusal::ConnectionNotFound));
-        };
-        let is_at = |provider: &ProviderRow| row.state.provider_id == Some(provider.provider_id());
-        if !provider.is_none_or(is_at) {
-            return Ok(Target::Refused(Refusal::ProviderMismatch));
-        }
-        let provider = self.provider_of(&row).await?;
-        Ok(Target::One(Box::new(Connected { id, row, provider })))
-    }
-
-    /// The one active connection of a workspace, at a provider if one is named.
-    async fn only_one(
-        &self,
-        workspace: &str,
-        provider: Option<&ProviderRow>,
-    ) -> Result<Target, OpenSessionError> {
-        let provider_id = provider.map(|row| row.id.as_str());
-        let found = self
-            .reads
-            .active_connections(workspace, provider_id, CHOICES);
-        let mut found = found.await.map_err(Fault::from)?;
-        if found.len() > 1 {
-            let mut choices = Vec::with_capacity(found.len());
-            for row in &found {
-                choices.push(Choice {
-                    connection_id: self.connection_id(row).await?,
-                    provider_name: row.state.provider_name.clone(),
-                    created_at: row.created_at,
-                });
-            }
-            return Err(OpenSessionError::Ambiguous(choices));
-        }
-        let Some(row) = found.pop() else {
-            return Ok(Target::Refused(Refusal::ConnectionNotFound));
-        };
-        let id = self.connection_id(&row).await?;
-        let id = ConnectionId::parse(&id)
-            .map_err(|_| Fault::Internal("a connection's id is none".to_owned()))?;
-        let provider = self.provider_of(&row).await?;
-        let row = Arc::new(row);
-        Ok(Target::One(Box::new(Connected { id, row, provider })))
-    }
-
-    /// The scopes of every registered provider, where they decide.
-    async fn provider_scopes(&self, target: &Target) -> Result<Vec<String>, Fault> {
-        if !matches!(target, Target::Nothing { provider: None }) {
-            return Ok(Vec::new());
-        }
-        let rows = self.reads.providers().await?;
-        let scopes = rows.into_iter().flat_map(|row| row.state.profile.scopes);
-        Ok(scopes.collect())
     }
 
     /// Gives the agent its token, once the session and the reading of a credential are on record.
@@ -495,13 +295,7 @@ impl Application {
         let executed = self
             .ledger
             .execute::<Session>(decided.id.as_str(), command, context);
-        match executed.await {
-            Ok(_) => Ok(()),
-            Err(ExecuteError::Append(AppendError::GuardMoved { .. })) => Err(Fault::Conflict),
-            Err(ExecuteError::Append(error)) => Err(error.into()),
-            Err(ExecuteError::Load(error)) => Err(error.into()),
-            Err(ExecuteError::Decision(error)) => Err(Fault::Internal(error.to_string())),
-        }
+        executed.await.map(drop).map_err(fault_of)
     }
 
     /// Records that a registered agent was refused.
@@ -536,13 +330,7 @@ impl Application {
             ..Append::new(
                 access_stream(self.ledger.now(), self.ledger.node_id()),
                 Expected::Any,
-                vec![NewEvent {
-                    event_type: event.stored_name().to_owned(),
-                    event_version: "1".to_owned(),
-                    payload: serde_json::to_string(&event)
-                        .map_err(|error| Fault::Internal(error.to_string()))?,
-                    blob: None,
-                }],
+                vec![NewEvent::of(&event)?],
             )
         };
         self.ledger.append(append).await?;
@@ -615,18 +403,6 @@ impl Decided {
     }
 }
 
-impl Target {
-    /// A connection of another workspace than the caller's subject is none.
-    fn filter_subject(self, metadata: &Metadata) -> Self {
-        match &self {
-            Self::One(connected) if !is_of_subject(&connected.row.state.workspace_id, metadata) => {
-                Self::Refused(Refusal::ConnectionNotFound)
-            }
-            Self::Nothing { .. } | Self::Refused(_) | Self::One(_) => self,
-        }
-    }
-}
-
 /// A connection that has ended since its gate is refused as there.
 fn ended_meanwhile(error: ReadTokenError) -> OpenSessionError {
     match error {
@@ -636,66 +412,5 @@ fn ended_meanwhile(error: ReadTokenError) -> OpenSessionError {
         | ReadTokenError::RefreshUnavailable { .. }
         | ReadTokenError::AuditUnavailable(_)
         | ReadTokenError::Fault(_) => error.into(),
-    }
-}
-
-/// Whether somebody acted for may use a workspace's connections: their own, and their tenant's.
-fn may_use(principal: Option<&Principal>, workspace: &str) -> bool {
-    principal.is_none_or(|principal| {
-        principal.acting_for == workspace || principal.tenant_id.as_deref() == Some(workspace)
-    })
-}
-
-impl OpenSessionError {
-    /// The code of a refusal that is on record.
-    fn refusal(&self) -> Option<&'static str> {
-        match self {
-            Self::Refused(Refusal::AgentNotFound) => None,
-            Self::Refused(refusal) => Some(code(refusal)),
-            Self::Ambiguous(_) => Some("connection_ambiguous"),
-            Self::ProviderNotFound(_) => Some("provider_not_found"),
-            Self::UserContext(UserContextError::Refused(_)) => Some("invalid_user_context_token"),
-            Self::MissingAgentId
-            | Self::MissingScopes
-            | Self::InvalidScope(_)
-            | Self::InvalidTtl(_)
-            | Self::MissingUserContextToken
-            | Self::UserContext(_)
-            | Self::Read(_)
-            | Self::Fault(_) => None,
-        }
-    }
-
-    /// The scope that was too much.
-    fn scope(&self) -> Option<&str> {
-        match self {
-            Self::Refused(
-                Refusal::ScopeNotAllowed(scope)
-                | Refusal::UserNotAuthorized(scope)
-                | Refusal::MixedScopes(scope)
-                | Refusal::ScopeNotGranted(scope),
-            ) => Some(scope),
-            _ => None,
-        }
-    }
-}
-
-/// What a refusal is called on the wire.
-#[must_use]
-pub fn code(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::AgentNotFound => "agent_not_found",
-        Refusal::AgentInactive => "agent_inactive",
-        Refusal::ScopeNotAllowed(_) => "scope_not_allowed",
-        Refusal::UserNotAuthorized(_) => "user_not_authorized_for_scope",
-        Refusal::MixedScopes(_) => "mixed_scopes",
-        Refusal::MissingSelector => "missing_connection_selector",
-        Refusal::InvalidConnectionId => "invalid_connection_id",
-        Refusal::ProviderMismatch => "provider_mismatch",
-        Refusal::ConnectionNotFound => "connection_not_found",
-        Refusal::ConnectionAmbiguous => "connection_ambiguous",
-        Refusal::ConnectionNotActive(_) => "connection_not_active",
-        Refusal::UnsupportedProvider => "unsupported_agent_session_provider",
-        Refusal::ScopeNotGranted(_) => "scope_not_granted",
     }
 }

@@ -19,7 +19,7 @@ use super::check_connection::lapsed;
 use super::keyring::OpenError;
 use super::refresh_connection::{Refresh, RefreshError};
 use super::token::{TokenPayload, health_status};
-use super::{Application, Fault, is_of_subject};
+use super::{Application, Fault, fault_of, is_of_subject};
 
 /// How often a read starts again because the connection moved under it.
 const ATTEMPTS: usize = 8;
@@ -245,7 +245,7 @@ impl Application {
             .await
         {
             Ok(_) | Err(nexus_ledger::ExecuteError::Decision(_)) => Ok(()),
-            Err(error) => Err(super::connect::fault_of(error).into()),
+            Err(error) => Err(fault_of(error).into()),
         }
     }
 

@@ -9,10 +9,9 @@ use nexus_ledger::{AppendError, Context, ExecuteError};
 use nexus_projections::ConnectionRow;
 use tokio::time::Instant;
 
-use super::connect::fault_of;
 use super::keyring::{OpenError, seal_secret};
 use super::patience::Patience;
-use super::{Application, Fault};
+use super::{Application, Fault, fault_of};
 
 /// Why a credential was not recorded.
 pub(super) enum RecordError {

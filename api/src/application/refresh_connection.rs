@@ -19,11 +19,10 @@ use nexus_projections::{ConnectionRow, ProviderRow};
 use tokio::time::Instant;
 
 use super::check_connection::lapsed;
-use super::connect::fault_of;
 use super::patience::Patience;
 use super::record_credential::RecordError;
 use super::token::TokenPayload;
-use super::{Application, Fault, is_of_subject};
+use super::{Application, Fault, fault_of, is_of_subject};
 use crate::upstream::{CallFailure, ResolvedProvider, TokenAnswer};
 
 /// How often a claim starts again because the connection moved under it.

@@ -13,9 +13,8 @@ use nexus_domain::time::Timestamp;
 use nexus_ledger::{Context, ExecuteError, KeyChange};
 use nexus_projections::{ConnectionRow, SessionsOf};
 
-use super::connect::fault_of;
 use super::keyring::{OpenError, seal_secret};
-use super::{Application, Fault, is_of_subject};
+use super::{Application, Fault, fault_of, is_of_subject};
 use crate::upstream::{CallFailure, RevocableToken};
 
 /// How often a connection that moves meanwhile is looked at again.
@@ -291,11 +290,7 @@ impl Application {
     ) -> Result<(), Fault> {
         let job_key = row.revocation.as_ref().map(|field| field.sealed.key_id);
         let context = Context {
-            metadata: Metadata {
-                actor: Some("system".to_owned()),
-                operation: Some("revoke_at_provider".to_owned()),
-                ..Metadata::default()
-            },
+            metadata: Metadata::of_the_program("revoke_at_provider"),
             keys: job_key.map(KeyChange::Shred).into_iter().collect(),
             ..Context::default()
         };

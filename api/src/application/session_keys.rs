@@ -97,7 +97,10 @@ impl Application {
         if self.session_tokens.known().can_sign() {
             return Ok(());
         }
-        let (new, metadata) = (self.new_session_key()?, of_our_own("make_session_key"));
+        let (new, metadata) = (
+            self.new_session_key()?,
+            Metadata::of_the_program("make_session_key"),
+        );
         self.change_session_keys(&metadata, |keys| {
             let mut change = Change::default();
             if keys.live().next().is_none() {
@@ -140,7 +143,7 @@ impl Application {
     /// # Errors
     /// [`Fault`]
     pub async fn keep_session_keys(&self) -> Result<(), Fault> {
-        let metadata = of_our_own("retire_session_key");
+        let metadata = Metadata::of_the_program("retire_session_key");
         let (now, max_ttl) = (self.ledger.now(), self.session_tokens.max_ttl());
         self.change_session_keys(&metadata, |keys| {
             let mut change = Change::default();
@@ -258,14 +261,5 @@ impl Application {
                 Ok(None)
             }
         }
-    }
-}
-
-/// What the program does of its own accord.
-fn of_our_own(operation: &str) -> Metadata {
-    Metadata {
-        actor: Some("system".to_owned()),
-        operation: Some(operation.to_owned()),
-        ..Metadata::default()
     }
 }

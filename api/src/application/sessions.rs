@@ -8,10 +8,10 @@ use nexus_domain::session::{
     CloseReason, Ended, Opening, Session, SessionCommand, SessionId, Status,
 };
 use nexus_domain::time::Timestamp;
-use nexus_ledger::{Context, ExecuteError};
+use nexus_ledger::Context;
 use nexus_projections::{AgentRow, ConnectionRow, SessionRow, SessionsOf};
 
-use super::{Application, Fault};
+use super::{Application, Fault, fault_of};
 
 /// So many sessions are looked at together.
 const BATCH: u32 = 1_000;
@@ -174,12 +174,8 @@ impl Application {
         let executed = self
             .ledger
             .execute::<Session>(id.as_str(), command, context);
-        match executed.await {
-            Ok(executed) => Ok(executed.state),
-            Err(ExecuteError::Append(error)) => Err(error.into()),
-            Err(ExecuteError::Load(error)) => Err(error.into()),
-            Err(ExecuteError::Decision(error)) => Err(Fault::Internal(error.to_string())),
-        }
+        let executed = executed.await.map_err(fault_of)?;
+        Ok(executed.state)
     }
 
     /// How many sessions a narrower agent or connection has just ended. They are dead already; recording it goes on
@@ -249,13 +245,8 @@ impl Application {
         let now = self.ledger.now();
         let rows = self.reads.sessions_over(now, BATCH).await?;
         let more = rows.len() >= BATCH as usize;
-        let metadata = || Metadata {
-            actor: Some("system".to_owned()),
-            operation: Some("expire_sessions".to_owned()),
-            ..Metadata::default()
-        };
         let recorded = stream::iter(rows)
-            .map(|row| self.record_over(row, metadata()))
+            .map(|row| self.record_over(row, Metadata::of_the_program("expire_sessions")))
             .buffer_unordered(TOGETHER);
         let outcomes: Vec<Result<(), Fault>> = recorded.collect().await;
         outcomes.into_iter().collect::<Result<Vec<()>, Fault>>()?;

@@ -1,5 +1,6 @@
 //! Admin keys that change while the server runs.
 
+use nexus_domain::metadata::Metadata;
 use nexus_domain::vault::VaultEvent;
 use nexus_ledger::Ledger;
 
@@ -47,5 +48,5 @@ async fn recorded(ledger: &Ledger, changes: &KeyChanges) -> Result<(), String> {
         added: changes.added.clone(),
         removed: changes.removed.clone(),
     };
-    record(ledger, &event, super::own_metadata("key_reload")).await
+    record(ledger, &event, Metadata::of_the_program("key_reload")).await
 }

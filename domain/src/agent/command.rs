@@ -22,3 +22,19 @@ pub enum AgentCommand {
     /// Ends it.
     Deregister,
 }
+
+impl AgentCommand {
+    /// Whether something that was allowed may be no longer.
+    #[must_use]
+    pub const fn may_narrow(&self) -> bool {
+        match self {
+            Self::Register { .. } => false,
+            Self::Update {
+                allowed_scopes,
+                active,
+                description: _,
+            } => allowed_scopes.is_some() || matches!(active, Some(false)),
+            Self::Deregister => true,
+        }
+    }
+}

@@ -17,6 +17,9 @@ pub enum Refusal {
     /// A scope is beyond what the agent is registered for.
     #[error("the agent is not registered for the scope {0}")]
     ScopeNotAllowed(String),
+    /// On behalf of a user, a scope is beyond what the agent is registered for.
+    #[error("the agent is not registered for the scope {0}, for whomever it acts")]
+    ScopeNotPermitted(String),
     /// A scope is beyond what the user may do.
     #[error("the user may not do what the scope {0} permits")]
     UserNotAuthorized(String),
@@ -84,6 +87,8 @@ pub struct Granted {
 pub struct Gates<'a> {
     /// The scopes, tidied and not empty.
     pub scopes: &'a [String],
+    /// Whether it is for a user.
+    pub on_behalf: bool,
 }
 
 impl Gates<'_> {
@@ -97,7 +102,12 @@ impl Gates<'_> {
         if !profile.active {
             return Err(Refusal::AgentInactive);
         }
-        self.all_in(&profile.allowed_scopes, Refusal::ScopeNotAllowed)
+        let refusal = if self.on_behalf {
+            Refusal::ScopeNotPermitted
+        } else {
+            Refusal::ScopeNotAllowed
+        };
+        self.all_in(&profile.allowed_scopes, refusal)
     }
 
     /// The user's gate.

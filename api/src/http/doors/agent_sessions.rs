@@ -79,18 +79,17 @@ async fn answer(
     caller: &Caller,
     request: OpenSession,
 ) -> Result<Response, ApiError> {
-    let on_behalf = request.on_behalf.is_some();
     let opened = doors
         .application
         .open_session(request, caller.metadata("open_session"))
         .await
-        .map_err(|error| refusal(error, on_behalf))?;
+        .map_err(refusal)?;
     let response = (StatusCode::CREATED, Json(given(&opened))).into_response();
     Ok(no_store(response))
 }
 
-/// The code of each gate; on behalf of a user the agent's own ceiling has another.
-fn refusal(error: OpenSessionError, on_behalf: bool) -> ApiError {
+/// The code of each gate.
+fn refusal(error: OpenSessionError) -> ApiError {
     match error {
         OpenSessionError::MissingAgentId => ApiError::missing_agent_id("agent_id is needed."),
         OpenSessionError::MissingScopes => ApiError::missing_scopes("scopes are needed."),
@@ -107,7 +106,7 @@ fn refusal(error: OpenSessionError, on_behalf: bool) -> ApiError {
         OpenSessionError::ProviderNotFound(name) => {
             ApiError::provider_not_found("There is no such provider.").with("provider_name", name)
         }
-        OpenSessionError::Refused(refusal) => of_gate(refusal, on_behalf),
+        OpenSessionError::Refused(refusal) => of_gate(refusal),
         OpenSessionError::Ambiguous(choices) => {
             let choices: Vec<Value> = choices
                 .iter()
@@ -128,11 +127,11 @@ fn refusal(error: OpenSessionError, on_behalf: bool) -> ApiError {
     }
 }
 
-fn of_gate(refusal: Refusal, on_behalf: bool) -> ApiError {
+fn of_gate(refusal: Refusal) -> ApiError {
     match refusal {
         Refusal::AgentNotFound => ApiError::agent_not_found("There is no such agent."),
         Refusal::AgentInactive => ApiError::agent_inactive("The agent is not active."),
-        Refusal::ScopeNotAllowed(scope) if on_behalf => ApiError::scope_not_permitted_for_agent(
+        Refusal::ScopeNotPermitted(scope) => ApiError::scope_not_permitted_for_agent(
             "The agent is not registered for this scope.",
         )
         .with("scope", scope),

@@ -182,11 +182,12 @@ proptest! {
     fn within_an_epoch_what_may_be_done_only_grows(commands in vec(commands(), 0..20)) {
         let mut agent = Agent::default();
         for command in commands {
-            let before = agent.clone();
+            let (before, narrows) = (agent.clone(), command.may_narrow());
             for event in agent.decide(command).unwrap_or_default() {
                 agent.evolve(&event);
             }
             prop_assert!(agent.epoch >= before.epoch);
+            prop_assert!(narrows || before.status != Status::Registered || agent.epoch == before.epoch);
             if agent.epoch == before.epoch {
                 let now = reach(&agent);
                 prop_assert!(reach(&before).iter().all(|scope| now.contains(scope)));

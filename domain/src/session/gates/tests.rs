@@ -52,7 +52,10 @@ fn one<'a>(connection: &'a Connection, provider: &'a ProviderProfile) -> Selecti
 #[test]
 fn an_agent_is_let_through_up_to_what_it_is_registered_for() {
     let asked = scopes(&["read", "write"]);
-    let gates = Gates { scopes: &asked };
+    let gates = Gates {
+        scopes: &asked,
+        on_behalf: false,
+    };
     assert_eq!(
         gates.agent(Some(&agent(&["write", "read", "send"], true))),
         Ok(())
@@ -65,12 +68,21 @@ fn an_agent_is_let_through_up_to_what_it_is_registered_for() {
     assert_eq!(gates.agent(Some(&idle)), Err(Refusal::AgentInactive));
     let beyond = Err(Refusal::ScopeNotAllowed("write".to_owned()));
     assert_eq!(gates.agent(Some(&agent(&["read"], true))), beyond);
+    let gates = Gates {
+        on_behalf: true,
+        ..gates
+    };
+    let beyond = Err(Refusal::ScopeNotPermitted("write".to_owned()));
+    assert_eq!(gates.agent(Some(&agent(&["read"], true))), beyond);
 }
 
 #[test]
 fn a_user_lets_through_what_they_may_do() {
     let asked = scopes(&["read", "write"]);
-    let gates = Gates { scopes: &asked };
+    let gates = Gates {
+        scopes: &asked,
+        on_behalf: false,
+    };
     assert_eq!(gates.user(&user(&["write", "read"])), Ok(()));
     let beyond = Err(Refusal::UserNotAuthorized("read".to_owned()));
     assert_eq!(gates.user(&user(&["write"])), beyond);
@@ -82,7 +94,11 @@ fn a_connection_lets_through_what_it_was_granted() {
     let active = connection(&["read", "extra"], Status::Active);
     let asked = |asked: &[&str], selection: &Selection<'_>| {
         let scopes = scopes(asked);
-        Gates { scopes: &scopes }.connection(selection, |_| false)
+        Gates {
+            scopes: &scopes,
+            on_behalf: false,
+        }
+        .connection(selection, |_| false)
     };
     let provider_scopes = |provider_scopes| Ok(Granted { provider_scopes });
     let selected = one(&active, &offers);
@@ -123,7 +139,10 @@ fn a_connection_lets_through_what_it_was_granted() {
 fn without_a_connection_only_scopes_of_no_provider_are_let_through() {
     let asked = |asked: &[&str], selection: &Selection<'_>| {
         let scopes = scopes(asked);
-        let gates = Gates { scopes: &scopes };
+        let gates = Gates {
+            scopes: &scopes,
+            on_behalf: false,
+        };
         gates.connection(selection, |scope| scope.starts_with("mail."))
     };
     let custom = Ok(Granted {
@@ -165,7 +184,7 @@ proptest! {
         allowed in some(), permitted in some(), granted in some(), offered in some(),
     ) {
         let asked = scopes(&asked);
-        let gates = Gates { scopes: &asked };
+        let gates = Gates { scopes: &asked, on_behalf: false };
         let (connection, provider) = (connection(&granted, Status::Active), provider(&offered));
         let through = gates.agent(Some(&agent(&allowed, true))).is_ok() && gates.user(&user(&permitted)).is_ok();
         if let (true, Ok(decided)) = (through, gates.connection(&one(&connection, &provider), |_| false)) {
