@@ -3,6 +3,7 @@
 mod process;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -46,6 +47,12 @@ pub(crate) fn beside_this_executable(name: &str) -> PathBuf {
     })
 }
 
+/// A loopback address of one server's own, so that nobody takes its ports while it is down: neither another
+/// server nor a client, whose connections begin at 127.0.0.1.
+fn loopback() -> Ipv4Addr {
+    Ipv4Addr::new(127, fastrand::u8(1..), fastrand::u8(..), fastrand::u8(1..255))
+}
+
 /// A server that does not run yet: its settings, its data directory, its database.
 #[derive(Debug)]
 pub struct Nexus {
@@ -77,6 +84,7 @@ impl Nexus {
         let mut settings = BTreeMap::from([
             ("PORT".to_owned(), "0".to_owned()),
             ("BROKER_PORT".to_owned(), "0".to_owned()),
+            ("BIND_ADDRESS".to_owned(), loopback().to_string()),
             ("RUST_LOG".to_owned(), "debug".to_owned()),
             // Tests count what providers are asked.
             ("HEALTH_CHECK_INTERVAL".to_owned(), "0".to_owned()),

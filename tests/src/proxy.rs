@@ -30,12 +30,9 @@ impl LossyProxy {
     /// Starts one before the server of this `DATABASE_URL`.
     pub async fn start(url: &str) -> LossyProxy {
         let mut url: Url = url.parse().expect("a URL");
-        let server = format!(
-            "{}:{}",
-            url.host_str().expect("a host"),
-            url.port().expect("a port")
-        );
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let host = url.host_str().expect("a host");
+        let server = format!("{host}:{}", url.port().expect("a port"));
+        let listener = TcpListener::bind((host, 0)).await.expect("a free port");
         url.set_port(Some(listener.local_addr().expect("an address").port()))
             .expect("a port");
         let mode = Arc::new(AtomicU8::new(OPEN));

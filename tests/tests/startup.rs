@@ -133,7 +133,9 @@ async fn a_port_in_use_is_refused(database: Database) {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
     for setting in ["PORT", "BROKER_PORT"] {
-        let nexus = Nexus::new(database).set(setting, &port);
+        let nexus = Nexus::new(database)
+            .without("BIND_ADDRESS")
+            .set(setting, &port);
         let outcome = nexus.run(&[]).await;
         refused(&outcome, &format!("{setting}: 127.0.0.1:{port}"));
         assert_eq!(files(&nexus.data_dir()), BTreeMap::new());
@@ -201,6 +203,7 @@ async fn a_bad_setting_is_refused_by_its_name(database: Database) {
 async fn the_effective_configuration_shows_no_secret(database: Database) {
     let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     let nexus = Nexus::new(database)
+        .without("BIND_ADDRESS")
         .set("API_KEY", "canary-api-key")
         .set("ENCRYPTION_KEY", key)
         .set("STATE_KEY", key)
