@@ -443,7 +443,7 @@ impl Application {
 }
 
 /// Whose account it is, without saying who: a digest of issuer and subject.
-fn account(claims: &IdTokenClaims) -> String {
+pub(super) fn account(claims: &IdTokenClaims) -> String {
     let digest = Sha256::new()
         .chain_update(b"nexus account v1")
         .chain_update((claims.issuer.len() as u64).to_be_bytes())
