@@ -3,6 +3,7 @@
 use nexus_domain::secret::Secret;
 use serde_json::{Map, Value};
 
+use super::call::CallFailure;
 use super::token::TokenAnswer;
 
 /// What is different about a provider.
@@ -14,8 +15,12 @@ pub struct Quirks {
     pub(super) scope_separator: Option<String>,
     /// `token_request_format`: requests to the token endpoint are JSON.
     pub(super) json_requests: bool,
+    /// `basic_auth_encoding`: id and secret in HTTP Basic are not form-encoded.
+    pub(super) basic_as_it_is: bool,
     /// `error_in_200`: an answer of success is an error when it says so.
     pub(super) error_in_200: Option<ErrorIn200>,
+    /// `invalid_grant_status`: a refusal of this status that names no error is `invalid_grant`.
+    pub(super) invalid_grant_status: Option<u16>,
     /// `id_token_as_access_token`: the provider's API takes the id token.
     pub(super) id_token_as_access_token: bool,
 }
@@ -40,7 +45,12 @@ impl Quirks {
                 .filter(|separator| *separator != " ")
                 .map(str::to_owned),
             json_requests: text("token_request_format") == Some("json"),
+            basic_as_it_is: text("basic_auth_encoding") == Some("none"),
             error_in_200: params.get("error_in_200").and_then(ErrorIn200::of),
+            invalid_grant_status: params
+                .get("invalid_grant_status")
+                .and_then(Value::as_u64)
+                .and_then(|status| status.try_into().ok()),
             id_token_as_access_token: switch("id_token_as_access_token"),
         }
     }
@@ -63,6 +73,15 @@ impl Quirks {
             .filter(|scope| !scope.is_empty())
             .map(str::to_owned)
             .collect()
+    }
+
+    /// What a provider says without words, in words.
+    pub(super) fn named(&self, mut failure: CallFailure) -> CallFailure {
+        let status = failure.http_status;
+        if failure.is_wordless() && status.is_some() && status == self.invalid_grant_status {
+            "invalid_grant".clone_into(&mut failure.error);
+        }
+        failure
     }
 
     /// Whether agents are given the id token.
