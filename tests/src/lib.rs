@@ -52,7 +52,7 @@ pub use guide::{Reader, Shown, Step, differences, program, steps};
 pub use jwt::{Verdicts, python_with_libraries};
 pub use nexus::{Nexus, Outcome, TestNexus, root};
 pub use proxy::LossyProxy;
-pub use real::RealProvider;
+pub use real::{DjangoProvider, Glewlwyd, RealProvider};
 pub use scripted::{
     AccountCall, Gate, IdTokenFault, Reply, ScriptedBackend, ScriptedProvider, TokenCall, Wire,
 };
