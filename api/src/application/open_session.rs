@@ -15,7 +15,7 @@ use nexus_domain::session::{
 };
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
-use nexus_ledger::{Append, Context, Expected, Guard, IndexColumns, NewEvent};
+use nexus_ledger::{Append, Context, Expected, Guard, IndexColumns, Loaded, NewEvent};
 use nexus_projections::AgentRow;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -186,10 +186,12 @@ impl Application {
         }
         let principal = principal.as_ref();
         let target = self.target(request, principal, metadata).await?;
-        let everywhere = self.provider_scopes(&target).await?;
-        let granted = gates.connection(&target.selection(), |scope| {
-            everywhere.iter().any(|known| known == scope)
-        })?;
+        let everywhere = match target {
+            Target::Nothing { provider: None } => self.reads.provider_scopes().await,
+            Target::Nothing { .. } | Target::Refused(_) | Target::One(_) => Ok(Arc::default()),
+        };
+        let everywhere = everywhere.map_err(Fault::from)?;
+        let granted = gates.connection(&target.selection(), |scope| everywhere.contains(scope))?;
         let id = SessionId::from_random(
             make_bytes().map_err(Fault::from)?,
             asked.on_behalf.is_some(),
@@ -288,13 +290,11 @@ impl Application {
         let context = Context {
             metadata: metadata.clone(),
             guards: decided.guards(),
-            only_at: Some(0),
             ..Context::default()
         };
+        let (id, new) = (decided.id.as_str(), Loaded::<Session>::default());
         let command = SessionCommand::Open(Box::new(opening.clone()));
-        let executed = self
-            .ledger
-            .execute::<Session>(decided.id.as_str(), command, context);
+        let executed = self.ledger.execute_on(id, new, command, &context);
         executed.await.map(drop).map_err(fault_of)
     }
 
