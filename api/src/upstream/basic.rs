@@ -8,6 +8,7 @@ use url::form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
 
 use super::profile::{ClientAuthMethod, ResolvedProvider};
+use super::quirks::BasicEncoding;
 
 /// The `Authorization` of a client that proves itself so. Id and secret are form-encoded first, unless the provider takes
 /// them as they are.
@@ -16,10 +17,9 @@ pub(super) fn basic(provider: &ResolvedProvider) -> Option<HeaderValue> {
         return None;
     }
     let encoded = |text: &str| {
-        Zeroizing::new(if provider.quirks.basic_as_it_is {
-            text.to_owned()
-        } else {
-            byte_serialize(text.as_bytes()).collect()
+        Zeroizing::new(match provider.quirks.basic_encoding {
+            BasicEncoding::Form => byte_serialize(text.as_bytes()).collect(),
+            BasicEncoding::None => text.to_owned(),
         })
     };
     let (id, secret) = (&provider.client_id, provider.client_secret.as_ref());

@@ -15,14 +15,24 @@ pub struct Quirks {
     pub(super) scope_separator: Option<String>,
     /// `token_request_format`: requests to the token endpoint are JSON.
     pub(super) json_requests: bool,
-    /// `basic_auth_encoding`: id and secret in HTTP Basic are not form-encoded.
-    pub(super) basic_as_it_is: bool,
+    /// `basic_auth_encoding`: how id and secret are written in HTTP Basic.
+    pub(super) basic_encoding: BasicEncoding,
     /// `error_in_200`: an answer of success is an error when it says so.
     pub(super) error_in_200: Option<ErrorIn200>,
     /// `invalid_grant_status`: a refusal of this status that names no error is `invalid_grant`.
     pub(super) invalid_grant_status: Option<u16>,
     /// `id_token_as_access_token`: the provider's API takes the id token.
     pub(super) id_token_as_access_token: bool,
+}
+
+/// How id and secret are written in HTTP Basic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum BasicEncoding {
+    /// Form-encoded (RFC 6749 §2.3.1).
+    #[default]
+    Form,
+    /// As they are.
+    None,
 }
 
 /// Where an answer of success says that it is none.
@@ -45,7 +55,10 @@ impl Quirks {
                 .filter(|separator| *separator != " ")
                 .map(str::to_owned),
             json_requests: text("token_request_format") == Some("json"),
-            basic_as_it_is: text("basic_auth_encoding") == Some("none"),
+            basic_encoding: match text("basic_auth_encoding") {
+                Some("none") => BasicEncoding::None,
+                _ => BasicEncoding::Form,
+            },
             error_in_200: params.get("error_in_200").and_then(ErrorIn200::of),
             invalid_grant_status: params
                 .get("invalid_grant_status")
