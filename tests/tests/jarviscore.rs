@@ -251,7 +251,9 @@ async fn fill_in(auth_url: &Url, typed: &[(&str, &str)]) -> Url {
     let away = |url: &Url| url.as_str().starts_with(RETURN);
     let page = browser.open(auth_url.clone(), away).await.expect("a form");
     let state = page.field("state").expect("a state");
-    let typed = typed.iter().map(|(name, value)| (format!("credential.{name}"), *value));
+    let typed = typed
+        .iter()
+        .map(|(name, value)| (format!("credential.{name}"), *value));
     let named: Vec<_> = typed.collect();
     let mut fields = vec![("state", state.as_str())];
     fields.extend(named.iter().map(|(name, value)| (name.as_str(), *value)));
