@@ -6,6 +6,7 @@
 //! - `GET /v1/token/{connection_id}`
 //! - `POST /v1/refresh/{connection_id}`
 //! - `GET /v1/resolve`
+//! - `DELETE /v1/connections/{connection_id}`
 //! - `GET /providers`
 //! - `POST /providers`
 //! - `GET /providers/{provider_id}`
@@ -120,6 +121,28 @@ async fn is_refused(client: &Habit, mail: &ScriptedProvider, id: &str) {
     );
 }
 
+/// The end of a connection, twice: a client that lost the first answer asks again.
+async fn is_ended(client: &Habit, id: &str) {
+    let path = format!("/v1/connections/{id}?workspace_id=user-1&reason=the+user+left");
+    for already in [false, true] {
+        let members = [
+            ("/connection_id", is(id)),
+            ("/provider_name", is("mail")),
+            ("/status", is("revoked")),
+            ("/revoked_at", Time),
+            ("/already_revoked", Is(json!(already))),
+            ("/token_deleted", Is(json!(true))),
+        ];
+        let answer = client.ask("DELETE", &path, None).await;
+        let body = reads(&answer, 200, &members);
+        assert!(body["provider_revoked"].is_boolean(), "{body}");
+    }
+    let token = client.get(&format!("/v1/token/{id}")).await;
+    refusal(&token, 409, "connection_not_active");
+    let check = format!("/v1/check-connection/{id}");
+    reads(&client.get(&check).await, 200, &[("/status", is("failed"))]);
+}
+
 fn is(text: &str) -> Read {
     Is(json!(text))
 }
@@ -182,6 +205,7 @@ async fn go_sdk(database: Database) {
     ];
     reads(&keyed.get(&resolve).await, 200, &resolved);
     is_refused(&client, &mail, &id).await;
+    is_ended(&client, &id).await;
     refusal(&keyed.get(&resolve).await, 404, "connection_not_found");
 }
 
@@ -316,6 +340,7 @@ async fn python_sdk(database: Database) {
     }
     resolves_with_a_key(&nexus, &client).await;
     is_refused(&client, &mail, &id).await;
+    is_ended(&client, &id).await;
 }
 
 /// A token of either kind by workspace and provider, as it is read before an API is called.
@@ -366,6 +391,7 @@ async fn typescript_sdk(database: Database) {
     }
     resolves_with_a_key(&nexus, &client).await;
     is_refused(&client, &mail, &id).await;
+    is_ended(&client, &id).await;
 }
 
 async fn mcp_adapter(database: Database) {

@@ -42,12 +42,14 @@ const CALLER: &str = "key-of-the-agents";
 const RETURN: &str = "http://localhost:8000/oauth/callback";
 
 /// As an operator sets it up for this client.
-async fn started(database: Database) -> TestNexus {
+fn operated(database: Database) -> Nexus {
     Nexus::new(database)
         .set("GATEWAY_API_KEYS", CALLER)
         .set("TOKEN_EXPIRES_AT", "rfc3339")
-        .start()
-        .await
+}
+
+async fn started(database: Database) -> TestNexus {
+    operated(database).start().await
 }
 
 fn wanted(provider: &str) -> Value {
@@ -59,6 +61,19 @@ async fn requested(application: &mut Application, wanted: Value) -> (String, Url
     let pair = application.call("request_connection", wanted).await;
     let pair = pair.returned();
     (text(&pair[0]), text(&pair[1]).parse().expect("a URL"))
+}
+
+/// Asks for a connection at `mail`, where alice consents; returns its id.
+async fn connected(
+    nexus: &TestNexus,
+    mail: &ScriptedProvider,
+    application: &mut Application,
+) -> String {
+    let (id, auth_url) = requested(application, wanted("mail")).await;
+    let callback = mail.consent(&auth_url).await;
+    returned_with(&nexus.gateway().visit(&callback).await.location(), &id);
+    assert_eq!(status(application, &id).await, "ACTIVE");
+    id
 }
 
 async fn status(application: &mut Application, id: &str) -> Value {
@@ -376,13 +391,7 @@ async fn a_key_opens_what_it_should(database: Database) {
                 .refused(401, code);
         }
         // The id is what opens these.
-        let (id, auth_url) = requested(application, wanted("mail")).await;
-        nexus
-            .gateway()
-            .visit(&provider.consent(&auth_url).await)
-            .await
-            .location();
-        assert_eq!(status(application, &id).await, "ACTIVE");
+        let id = connected(&nexus, &provider, application).await;
         application
             .call("get_token", json!({"connection_id": id}))
             .await
@@ -392,46 +401,40 @@ async fn a_key_opens_what_it_should(database: Database) {
 }
 
 async fn a_credential_is_for_the_person_it_belongs_to(database: Database) {
-    let (nexus, provider) = (started(database).await, ScriptedProvider::start().await);
-    nexus.register(provider.profile("mail")).await;
-    let mut application = Application::with_key(&nexus, CALLER);
-    let (id, auth_url) = requested(&mut application, wanted("mail")).await;
-    nexus
-        .gateway()
-        .visit(&provider.consent(&auth_url).await)
-        .await
-        .location();
-    application.acts_for("bob");
-    for call in ["get_token", "refresh_connection"] {
-        let came = application.call(call, json!({"connection_id": id})).await;
-        came.refused(404, "connection_not_found");
+    for binding in ["optional", "required"] {
+        let nexus = operated(database).set("SUBJECT_BINDING", binding);
+        let (nexus, provider) = (nexus.start().await, ScriptedProvider::start().await);
+        nexus.register(provider.profile("mail")).await;
+        let mut application = Application::with_key(&nexus, CALLER);
+        // It names nobody when it asks for a connection and polls.
+        let id = connected(&nexus, &provider, &mut application).await;
+        let by_id = json!({"connection_id": id});
+        let nobody = application.call("get_token", by_id.clone()).await;
+        if binding == "required" {
+            nobody.refused(401, "missing_subject");
+        } else {
+            nobody.returned();
+        }
+        application.acts_for("bob");
+        for call in ["get_token", "refresh_connection"] {
+            let came = application.call(call, by_id.clone()).await;
+            came.refused(404, "connection_not_found");
+        }
+        let whose = json!({"provider": "mail", "user_id": "alice"});
+        let found = application.call("resolve_active", whose).await;
+        assert_eq!(found.returned(), Value::Null);
+        application.acts_for("alice");
+        application.call("get_token", by_id).await.returned();
     }
-    let whose = json!({"provider": "mail", "user_id": "alice"});
-    let found = application.call("resolve_active", whose).await;
-    assert_eq!(found.returned(), Value::Null);
-    application.acts_for("alice");
-    application
-        .call("get_token", json!({"connection_id": id}))
-        .await
-        .returned();
 }
 
 async fn an_expiry_is_a_number_or_a_text_as_the_operator_says(database: Database) {
     for (setting, fits) in [("epoch", false), ("rfc3339", true)] {
-        let nexus = Nexus::new(database)
-            .set("TOKEN_EXPIRES_AT", setting)
-            .set("GATEWAY_API_KEYS", CALLER)
-            .start()
-            .await;
-        let provider = ScriptedProvider::start().await;
+        let nexus = operated(database).set("TOKEN_EXPIRES_AT", setting);
+        let (nexus, provider) = (nexus.start().await, ScriptedProvider::start().await);
         nexus.register(provider.profile("mail")).await;
         let mut application = Application::with_key(&nexus, CALLER);
-        let (id, auth_url) = requested(&mut application, wanted("mail")).await;
-        nexus
-            .gateway()
-            .visit(&provider.consent(&auth_url).await)
-            .await
-            .location();
+        let id = connected(&nexus, &provider, &mut application).await;
 
         let strategy = application
             .call("resolve_strategy", json!({"connection_id": id}))
