@@ -497,15 +497,16 @@ async fn nexus_cli(database: Database) {
         .refused(404, "provider_not_found");
     assert_eq!(plan(&cli, &manifest).await.summary(), (0, vec![], 0));
 
-    for (surface, code) in [
-        (nexus.broker_without_key(), "missing_api_key"),
-        (
-            nexus.broker_without_key().with_key("a-wrong-key"),
-            "invalid_api_key",
-        ),
+    let surface = || nexus.broker_without_key();
+    // An old version's way of sending the key.
+    let bearer = format!("Bearer {}", nexus.api_key());
+    for (surface, authorization, code) in [
+        (surface(), "", "missing_api_key"),
+        (surface(), bearer.as_str(), "missing_api_key"),
+        (surface().with_key("a-wrong-key"), "", "invalid_api_key"),
     ] {
-        let refused = Habit::new(surface, &headers).get("/providers").await;
-        refusal(&refused, 401, code);
+        let old = Habit::new(surface, &[("authorization", authorization)]);
+        refusal(&old.get("/providers").await, 401, code);
     }
 }
 

@@ -1,5 +1,5 @@
-//! The public Python client, `jarviscore-framework` from PyPI, as it is installed: its `NexusClient`, the parts of its framework
-//! that connect accounts with it, and its command line.
+//! The public Python client, `jarviscore-framework` from `PyPI`, as it is installed: its `NexusClient`, the parts of its
+//! framework that connect accounts with it, and its command line.
 //!
 //! - `POST /v1/request-connection`
 //! - `GET /v1/check-connection/{connection_id}`
@@ -462,7 +462,8 @@ async fn an_expiry_is_a_number_or_a_text_as_the_operator_says(database: Database
 }
 
 async fn the_command_line_registers_providers_and_begins_a_connection(database: Database) {
-    let nexus = started(database).await;
+    let nexus = operated(database).set("GATEWAY_REQUIRE_API_KEY", "true");
+    let nexus = nexus.start().await;
     let operator = CommandLine::with_key(&nexus, &nexus.api_key());
     let status = operator.run(&["status"]).await;
     assert_eq!(status.code, Some(0), "{status:?}");
@@ -519,13 +520,21 @@ async fn the_command_line_registers_providers_and_begins_a_connection(database: 
     // It looks for a list in the answer that its own client reads by kind, so that it names none.
     let list = operator.run(&["list"]).await;
     assert_eq!(list.code, Some(0), "{list:?}");
-    assert!(list.stdout.contains("Gateway providers:"), "{list:?}");
+    let (_, listed) = list
+        .stdout
+        .split_once("Gateway providers:")
+        .expect("a heading");
+    assert_eq!(listed, "\u{1b}[0m\n", "{list:?}");
 
     let agent = CommandLine::with_key(&nexus, CALLER);
     let test = agent.run(&["test", "github", "--user-id=alice"]).await;
     assert_eq!(test.code, Some(0), "{test:?}");
     let id = after(&test.stdout, "connection_id = ");
-    assert_eq!(nexus.status(id).await["status"], "pending");
+    let check = nexus
+        .admin()
+        .get(&format!("/v1/check-connection/{id}"))
+        .await;
+    assert_eq!(check.expect(200)["status"], "pending");
     let auth_url: Url = after(&test.stdout, "auth_url      = ")
         .parse()
         .expect("a URL");
