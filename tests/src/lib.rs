@@ -53,7 +53,7 @@ pub use guide::{Reader, Shown, Step, differences, program, steps};
 pub use jwt::Verdicts;
 pub use nexus::{Nexus, Outcome, TestNexus, root};
 pub use proxy::LossyProxy;
-pub use python::{python_with_libraries, python_with_the_client};
+pub use python::{python_with_generators, python_with_libraries, python_with_the_client};
 pub use real::{DjangoProvider, Glewlwyd, RealProvider};
 pub use scripted::{
     AccountCall, Gate, IdTokenFault, Reply, ScriptedBackend, ScriptedProvider, TokenCall, Wire,

@@ -12,6 +12,11 @@ pub fn python_with_the_client() -> PathBuf {
     interpreter("clients")
 }
 
+/// The interpreter that has the generators of clients, and what the generated ones need.
+pub fn python_with_generators() -> PathBuf {
+    interpreter("generated-client")
+}
+
 /// In the target directory of this executable; panics when it is not installed.
 fn interpreter(environment: &str) -> PathBuf {
     let own = std::env::current_exe().expect("this executable");
