@@ -12,8 +12,9 @@
 //   {"event":"grant.error","grant_type":"refresh_token","client_id":"nexus-demo","error":"invalid_grant"}
 //   {"event":"grant.revoked","grant_type":"refresh_token","client_id":"nexus-demo"}
 //
-// POST /test/forget-grants withdraws every consent given so far. POST /test/rotate-keys makes a new signing key and
-// forgets the old one; it answers {"kid":"signing-2"}.
+// POST /test/forget-grants withdraws every consent given so far, POST /test/forget-access-tokens takes back every access
+// token and nothing else. POST /test/rotate-keys makes a new signing key and forgets the old one; it answers
+// {"kid":"signing-2"}.
 //
 // Refresh tokens rotate at every use, and a consumed one that comes back revokes its whole grant. Sign-in and consent
 // are plain forms: whoever keeps cookies can post `prompt=login&login=alice&password=any`, then `prompt=consent`, to
@@ -148,11 +149,13 @@ const server = createServer();
 server.listen(Number(options.port), '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const grants = new Set();
+  const accessTokens = new Set();
   let provider;
   function begin(key) {
     provider = new Provider(issuer, configuration(key));
     report(provider);
     provider.on('grant.saved', (grant) => grants.add(grant.jti));
+    provider.on('access_token.saved', (token) => accessTokens.add(token));
     return key.kid;
   }
   begin(signingKey());
@@ -160,6 +163,10 @@ server.listen(Number(options.port), '127.0.0.1', () => {
     const asked = `${request.method} ${request.url}`;
     if (asked === 'POST /test/forget-grants') {
       await Promise.all([...grants].map((id) => forget(provider, id)));
+      response.writeHead(204).end();
+    } else if (asked === 'POST /test/forget-access-tokens') {
+      await Promise.all([...accessTokens].map((token) => token.destroy()));
+      accessTokens.clear();
       response.writeHead(204).end();
     } else if (asked === 'POST /test/rotate-keys') {
       const kid = begin(signingKey());

@@ -46,8 +46,14 @@ pub(super) async fn answer(shared: &Shared, request: &HttpRequest) -> (HttpReply
             status,
             content_type,
             body,
-            retry_after: _,
-        } => HttpReply::new(status, &content_type, body),
+            retry_after,
+        } => {
+            let reply = HttpReply::new(status, &content_type, body);
+            match retry_after {
+                Some(value) => reply.header("retry-after", value),
+                None => reply,
+            }
+        }
         Content::Tokens(tokens) => HttpReply::json(200, &json!({"sub": tokens.subject})),
     };
     (reply, wire)
