@@ -50,7 +50,12 @@ pub(crate) fn beside_this_executable(name: &str) -> PathBuf {
 /// A loopback address of one server's own, so that nobody takes its ports while it is down: neither another
 /// server nor a client, whose connections begin at 127.0.0.1.
 fn loopback() -> Ipv4Addr {
-    Ipv4Addr::new(127, fastrand::u8(1..), fastrand::u8(..), fastrand::u8(1..255))
+    Ipv4Addr::new(
+        127,
+        fastrand::u8(1..),
+        fastrand::u8(..),
+        fastrand::u8(1..255),
+    )
 }
 
 /// A server that does not run yet: its settings, its data directory, its database.

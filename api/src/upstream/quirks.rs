@@ -1,6 +1,7 @@
 //! How a provider departs from the RFCs: members of its `params`, read once, heeded where they matter.
 
 use nexus_domain::secret::Secret;
+use nexus_domain::token_reading::TokenReading;
 use serde_json::{Map, Value};
 
 use super::token::TokenAnswer;
@@ -18,6 +19,8 @@ pub struct Quirks {
     pub(super) error_in_200: Option<ErrorIn200>,
     /// `id_token_as_access_token`: the provider's API takes the id token.
     pub(super) id_token_as_access_token: bool,
+    /// `token_answer`: where answers say what.
+    pub(super) reading: TokenReading,
 }
 
 /// Where an answer of success says that it is none.
@@ -42,6 +45,7 @@ impl Quirks {
             json_requests: text("token_request_format") == Some("json"),
             error_in_200: params.get("error_in_200").and_then(ErrorIn200::of),
             id_token_as_access_token: switch("id_token_as_access_token"),
+            reading: TokenReading::of(params),
         }
     }
 
@@ -63,6 +67,15 @@ impl Quirks {
             .filter(|scope| !scope.is_empty())
             .map(str::to_owned)
             .collect()
+    }
+
+    /// An error code as RFC 6749 has it.
+    pub(super) fn translated(&self, error: String) -> String {
+        if self.reading.grant_gone.contains(&error) {
+            "invalid_grant".to_owned()
+        } else {
+            error
+        }
     }
 
     /// Whether agents are given the id token.

@@ -9,6 +9,7 @@ use super::profile::present;
 use super::{AuthType, InvalidProfile, ProviderProfile};
 use crate::credential_check;
 use crate::strategy::{self, is_token};
+use crate::token_reading;
 
 const NAME_LENGTH: usize = 64;
 const A_DAY: u64 = 86_400;
@@ -112,6 +113,7 @@ impl ProviderProfile {
                     "must be `form` or `json`",
                 )?,
                 ("error_in_200", value) => validate_error_in_200(value)?,
+                ("token_answer", value) => token_reading::check(value)?,
                 ("credential_schema", value) => rule(
                     value.is_object(),
                     "params.credential_schema",

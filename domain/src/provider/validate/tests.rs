@@ -427,6 +427,7 @@ fn quirks_have_the_types_they_need() {
         ("id_token_as_access_token", json!(false), json!([])),
         ("scope_separator", json!(","), json!("")),
         ("token_request_format", json!("json"), json!("xml")),
+        ("token_answer", json!({"pointer": "/a"}), json!("/a")),
         (
             "error_in_200",
             json!({"pointer": "/ok", "values": [false]}),
