@@ -61,7 +61,7 @@ impl SecretMap {
 
     /// These fields, and in place of those that `newer` has, too, its own.
     #[must_use]
-    pub fn updated(&self, newer: Self) -> Self {
+    pub fn updated(&self, newer: &Self) -> Self {
         let mut fields = self.0.clone();
         fields.extend(newer.0.clone());
         Self(fields)

@@ -289,10 +289,10 @@ async fn a_body_with_a_form_takes_a_credential_and_says_how_it_is_sent(database:
             .post("/v1/capture-credential", answer(&form.typed))
             .await;
         refused.refused(400, "credentials_rejected");
-        let taken = gateway
+        let accepted = gateway
             .post("/v1/capture-credential", answer(&form.typed))
             .await;
-        taken.expect(200);
+        accepted.expect(200);
         was_asked(provider.accounts().last().expect("it is asked"), &form);
         let token = nexus.token(&requested.id).await.expect(200);
         assert_eq!(token["strategy"], form.strategy);

@@ -70,7 +70,7 @@ mod tests {
 
     impl TestFile {
         fn holding(content: &str) -> TestFile {
-            let name = format!("nexus-secret-{}", uuid::Uuid::new_v4());
+            let name = format!("nexus-secret-{}", crate::random::make_uuid().unwrap());
             let path = std::env::temp_dir().join(name);
             fs::write(&path, content).unwrap();
             TestFile(path)
