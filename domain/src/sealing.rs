@@ -34,6 +34,7 @@ mod keys;
 mod vectors;
 
 pub use aead::Nonce;
+pub(crate) use blob::hex;
 pub use blob::{Purpose, SealedBlob, SealedRef, SealingContext, open, seal};
 pub use keys::{DataKey, KeyEncryptionKey, KeyId, WrappedKey, unwrap, wrap};
 

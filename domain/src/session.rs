@@ -9,6 +9,7 @@ mod error;
 mod event;
 mod gates;
 mod id;
+mod inputs;
 mod state;
 
 pub use command::{CloseReason, Ended, SessionCommand};
@@ -16,4 +17,5 @@ pub use error::SessionError;
 pub use event::{EVENT_TYPES, SessionEvent};
 pub use gates::{Gates, Granted, Refusal, Selected, Selection};
 pub use id::{InvalidSessionId, SessionId};
+pub use inputs::{ConnectionInputs, Inputs};
 pub use state::{Bound, Opening, Principal, Session, Status};

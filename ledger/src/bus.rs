@@ -158,15 +158,14 @@ impl Ledger {
     {
         let mut attempt = 1;
         loop {
-            let loaded = match context.only_at {
-                // The append finds out whether it is new.
-                Some(0) => Loaded::default(),
-                Some(_) | None => self.load::<A>(id).await?,
-            };
-            match self
-                .decide_and_append(id, loaded, command.clone(), &context)
-                .await
+            let loaded = self.load::<A>(id).await?;
+            if let Some(expected) = context.only_at
+                && expected != loaded.sequence
             {
+                let actual = loaded.sequence;
+                return Err(AppendError::Conflict { actual }.into());
+            }
+            match self.execute_on(id, loaded, command.clone(), &context).await {
                 Err(ExecuteError::Append(AppendError::Conflict { .. }))
                     if attempt < ATTEMPTS && context.only_at.is_none() =>
                 {
@@ -177,7 +176,12 @@ impl Ledger {
         }
     }
 
-    async fn decide_and_append<A: Decider>(
+    /// Decides a command on a state that the caller knows, and appends the events unless the stream has moved: for one that
+    /// is new, or whose row was just read. No events is a success.
+    ///
+    /// # Errors
+    /// [`ExecuteError`]
+    pub async fn execute_on<A: Decider>(
         &self,
         id: &str,
         loaded: Loaded<A>,
@@ -188,11 +192,6 @@ impl Ledger {
             mut state,
             sequence,
         } = loaded;
-        if let Some(expected) = context.only_at
-            && expected != sequence
-        {
-            return Err(AppendError::Conflict { actual: sequence }.into());
-        }
         let events = state.decide(command).map_err(ExecuteError::Decision)?;
         if events.is_empty() {
             return Ok(Executed {

@@ -16,7 +16,7 @@ use crate::backend::{Backend, ReadError};
 use crate::checkpoint::{self, VerifierKey};
 use crate::clock::Clock;
 use crate::migrate::MigrateError;
-use crate::postgres::{PostgresDatabase, PostgresOptions};
+use crate::postgres::{DedicatedClient, PostgresDatabase, PostgresOptions};
 use crate::repository::{Repository, Source};
 use crate::sqlite::SqliteDatabase;
 use crate::subscription::Subscription;
@@ -75,6 +75,9 @@ pub enum ProjectError<E> {
     Newer(&'static str),
 }
 
+/// Statements that are all sent when this is first polled, so that COMMIT can come right behind them.
+pub type Writes<'a> = BoxFuture<'a, Result<(), tokio_postgres::Error>>;
+
 /// Applies events to read models inside the append transaction.
 pub trait Projector: Send + 'static {
     /// Applies one batch's events, in order of position.
@@ -87,15 +90,15 @@ pub trait Projector: Send + 'static {
         events: &[&RecordedEvent],
     ) -> Result<(), ProjectError<rusqlite::Error>>;
 
-    /// Applies one batch's events, in order of position.
+    /// Folds one batch's events, in order of position, into what is then written.
     ///
     /// # Errors
     /// An error rolls the batch back.
     fn apply_postgres<'a>(
         &'a mut self,
-        client: &'a tokio_postgres::Client,
+        client: &'a DedicatedClient,
         events: &'a [&'a RecordedEvent],
-    ) -> BoxFuture<'a, Result<(), ProjectError<tokio_postgres::Error>>>;
+    ) -> BoxFuture<'a, Result<Writes<'a>, ProjectError<tokio_postgres::Error>>>;
 }
 
 /// Why a ledger could not be opened. Nothing was written but complete migrations.

@@ -44,6 +44,6 @@ pub use append::{
 pub use backend::{Backend, ReadError, StoredCheckpoint};
 pub use bus::{Context, ExecuteError, Executed, LoadError, Loaded};
 pub use clock::Clock;
-pub use ledger::{Database, Ledger, OpenError, Options, ProjectError, Projector};
+pub use ledger::{Database, Ledger, OpenError, Options, ProjectError, Projector, Writes};
 pub use migrate::MigrateError;
 pub use subscription::Subscription;

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::future::BoxFuture;
-use nexus_ledger::{ProjectError, Projector, RecordedEvent};
+use futures::future::{BoxFuture, try_join_all};
+use futures::{FutureExt as _, TryFutureExt as _};
+use nexus_ledger::postgres::DedicatedClient;
+use nexus_ledger::{ProjectError, Projector, RecordedEvent, Writes};
 
 use crate::agents::Agents;
 use crate::connections::Connections;
@@ -32,25 +34,37 @@ impl Projector for ReadModels {
 
     fn apply_postgres<'a>(
         &'a mut self,
-        client: &'a tokio_postgres::Client,
+        client: &'a DedicatedClient,
         events: &'a [&'a RecordedEvent],
-    ) -> BoxFuture<'a, Result<(), ProjectError<tokio_postgres::Error>>> {
+    ) -> BoxFuture<'a, Result<Writes<'a>, ProjectError<tokio_postgres::Error>>> {
         Box::pin(async move {
-            postgres::apply_inline::<Connections>(client, events, &mut self.postgres).await?;
-            postgres::apply_inline::<Providers>(client, events, &mut self.postgres).await?;
-            postgres::apply_inline::<Agents>(client, events, &mut self.postgres).await?;
-            postgres::apply_inline::<Sessions>(client, events, &mut self.postgres).await
+            let known = &mut self.postgres;
+            let written = [
+                postgres::apply_inline::<Connections>(client, events, known).await?,
+                postgres::apply_inline::<Providers>(client, events, known).await?,
+                postgres::apply_inline::<Agents>(client, events, known).await?,
+                postgres::apply_inline::<Sessions>(client, events, known).await?,
+            ];
+            let written = written
+                .into_iter()
+                .flatten()
+                .map(|write| write.send(client));
+            let all = try_join_all(written.collect::<Vec<_>>());
+            Ok(all.map_ok(drop).boxed())
         })
     }
 }
 
-/// The keys of the rows that `events` concern.
-pub(crate) fn keys_of<P: Projection>(events: &[&RecordedEvent]) -> BTreeSet<String> {
-    events
+/// The keys of the rows that `events` concern and that may be there; `None` when they concern no row at all.
+pub(crate) fn keys_of<P: Projection>(events: &[&RecordedEvent]) -> Option<BTreeSet<String>> {
+    let mut concerned = events
         .iter()
-        .filter_map(|event| P::key(event))
-        .map(str::to_owned)
-        .collect()
+        .filter_map(|event| Some((P::key(event)?, event.sequence)))
+        .peekable();
+    concerned.peek()?;
+    // A stream's first event finds no row.
+    let later = concerned.filter(|(_, sequence)| *sequence > 1);
+    Some(later.map(|(key, _)| key.to_owned()).collect())
 }
 
 /// What a batch of events changes in a read model.

@@ -21,6 +21,7 @@ mod lookup;
 mod outdated;
 mod postgres;
 pub mod projection;
+mod provider_scopes;
 pub mod providers;
 pub mod rebuild;
 mod row;

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::OptionFuture;
+use futures::join;
 use nexus_ledger::postgres::DedicatedClient;
 use nexus_ledger::{ProjectError, RecordedEvent};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Client, Error, Row, Statement};
 
 use crate::inline::{Unfoldable, fold, keys_of};
 use crate::outdated::{Undecodable, fold_on_postgres};
@@ -15,6 +17,10 @@ use crate::projection::{FoldError, Projection};
 use crate::table::{
     Column, Columns, Dialect, Kind, Serving, Shape, Statements, Value, key_name, table_name,
 };
+
+const POINTER: &str = "SELECT generation, version FROM projections WHERE name = $1";
+
+const DROP_BLOBS: &str = "DELETE FROM sealed_blobs WHERE position = ANY($1)";
 
 /// The generations last seen to serve, by read model: a guess that saves a round trip, checked
 /// by every statement that uses it.
@@ -49,16 +55,57 @@ pub(crate) enum SelectError {
     Fold(#[from] FoldError),
 }
 
-/// Folds a batch's events into the serving generation.
+/// What a batch's events change in a read model, still to be written.
+pub(crate) struct Pending {
+    statements: Prepared,
+    upserts: Transposed,
+    deletes: Vec<String>,
+    superseded: Vec<i64>,
+}
+
+/// The statements that write, as they stay prepared.
+struct Prepared {
+    upsert: Statement,
+    delete: Statement,
+    drop_blobs: Statement,
+}
+
+impl Pending {
+    /// Sends the statements that are needed when it is first polled, all at once.
+    pub(crate) async fn send(self, client: &DedicatedClient) -> Result<(), Error> {
+        let rows: Vec<_> = self.upserts.parameters();
+        let rows: Vec<_> = rows.into_iter().map(|(value, _)| value).collect();
+        let keys: [&(dyn ToSql + Sync); 1] = [&self.deletes];
+        let positions: [&(dyn ToSql + Sync); 1] = [&self.superseded];
+        let sent = |needed: bool, statement, parameters| {
+            OptionFuture::from(needed.then(|| client.execute(statement, parameters)))
+        };
+        let Prepared {
+            upsert,
+            delete,
+            drop_blobs,
+        } = &self.statements;
+        let answers = join!(
+            sent(!self.upserts.is_empty(), upsert, &rows[..]),
+            sent(!self.deletes.is_empty(), delete, &keys[..]),
+            sent(!self.superseded.is_empty(), drop_blobs, &positions[..]),
+        );
+        for answer in [answers.0, answers.1, answers.2] {
+            answer.transpose()?;
+        }
+        Ok(())
+    }
+}
+
+/// Folds a batch's events into rows of the serving generation; `None` when they concern none.
 pub(crate) async fn apply_inline<P: Projection>(
-    client: &Client,
+    client: &DedicatedClient,
     events: &[&RecordedEvent],
     generations: &mut Generations,
-) -> Result<(), ProjectError<Error>> {
-    let keys = keys_of::<P>(events);
-    if keys.is_empty() {
-        return Ok(());
-    }
+) -> Result<Option<Pending>, ProjectError<Error>> {
+    let Some(keys) = keys_of::<P>(events) else {
+        return Ok(None);
+    };
     // Under the head lock no rebuild can swap: the pointer that is read here holds until the commit.
     let current = current::<P>(client, &mut generations.0).await?;
     if current.version > P::VERSION {
@@ -67,7 +114,7 @@ pub(crate) async fn apply_inline<P: Projection>(
     let statements = current.statements::<P>(Dialect::Postgres);
     let first = events.first().map_or(0, |event| event.position);
     let undecodable = Undecodable::before::<P>(current, first);
-    let rows = match rows_of::<P>(client, &statements, &keys, undecodable).await {
+    let rows = match stored::<P>(client, &statements, &keys, undecodable).await {
         Ok(rows) => rows,
         Err(SelectError::Database(error)) => return Err(error.into()),
         Err(SelectError::Fold(_)) => {
@@ -79,19 +126,42 @@ pub(crate) async fn apply_inline<P: Projection>(
     };
     let changes = fold::<P>(rows, events).map_err(Unfoldable::into_error::<P, _>)?;
     let rows = changes.upserts.iter().map(P::to_values);
-    let upserts = Transposed::of::<P>(&current.shape, rows);
-    write(client, &statements.upsert, &upserts).await?;
-    delete(client, &statements, &changes.deletes).await?;
-    drop_blobs(client, &changes.superseded).await?;
-    Ok(())
+    Ok(Some(Pending {
+        statements: Prepared {
+            upsert: client.prepare_cached(&statements.upsert).await?,
+            delete: client.prepare_cached(&statements.delete).await?,
+            drop_blobs: client.prepare_cached(DROP_BLOBS).await?,
+        },
+        upserts: Transposed::of::<P>(&current.shape, rows),
+        deletes: changes.deletes,
+        superseded: changes.superseded,
+    }))
+}
+
+/// The stored rows of `keys`, by a statement that stays prepared.
+async fn stored<P: Projection>(
+    client: &DedicatedClient,
+    statements: &Statements,
+    keys: &BTreeSet<String>,
+    undecodable: Undecodable,
+) -> Result<BTreeMap<String, P::Row>, SelectError> {
+    if keys.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let statement = client.prepare_cached(&by_keys::<P>(statements)).await?;
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let rows = client.query(&statement, &[&keys]).await?;
+    keyed_rows::<P>(client, &rows, undecodable).await
 }
 
 /// The generation that serves, its table's columns looked up once.
 async fn current<'a, P: Projection>(
-    client: &Client,
+    client: &DedicatedClient,
     known: &'a mut BTreeMap<&'static str, Serving>,
 ) -> Result<&'a Serving, Error> {
-    let (generation, version) = pointer::<P>(client).await?;
+    let statement = client.prepare_cached(POINTER).await?;
+    let rows = client.query(&statement, &[&P::NAME]).await?;
+    let (generation, version) = pointed::<P>(&rows)?;
     let same = |known: &Serving| (known.generation, known.version) == (generation, version);
     if !known.get(P::NAME).is_some_and(same) {
         let serving = shaped::<P>(client, generation, version).await?;
@@ -103,13 +173,7 @@ async fn current<'a, P: Projection>(
 }
 
 /// The generation that serves, and the version of the fold that made it.
-async fn pointer<P: Projection>(client: &Client) -> Result<(i64, i64), Error> {
-    let rows = client
-        .query_typed(
-            "SELECT generation, version FROM projections WHERE name = $1",
-            &[(&P::NAME, Type::TEXT)],
-        )
-        .await?;
+fn pointed<P: Projection>(rows: &[Row]) -> Result<(i64, i64), Error> {
     let Some(row) = rows.first() else {
         return Ok((1, P::VERSION));
     };
@@ -138,7 +202,10 @@ async fn shaped<P: Projection>(
 
 /// The generation that serves.
 pub(crate) async fn serving<P: Projection>(client: &Client) -> Result<Serving, Error> {
-    let (generation, version) = pointer::<P>(client).await?;
+    let rows = client
+        .query_typed(POINTER, &[(&P::NAME, Type::TEXT)])
+        .await?;
+    let (generation, version) = pointed::<P>(&rows)?;
     shaped::<P>(client, generation, version).await
 }
 
@@ -255,15 +322,23 @@ pub(crate) async fn rows_of<P: Projection>(
     undecodable: Undecodable,
 ) -> Result<BTreeMap<String, P::Row>, SelectError> {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let key = key_name::<P>();
     let rows = client
-        .query_typed(
-            &format!("{} WHERE {key} = ANY($1)", statements.select),
-            &[(&keys, Type::TEXT_ARRAY)],
-        )
+        .query_typed(&by_keys::<P>(statements), &[(&keys, Type::TEXT_ARRAY)])
         .await?;
+    keyed_rows::<P>(client, &rows, undecodable).await
+}
+
+fn by_keys<P: Projection>(statements: &Statements) -> String {
+    format!("{} WHERE {} = ANY($1)", statements.select, key_name::<P>())
+}
+
+async fn keyed_rows<P: Projection>(
+    client: &Client,
+    rows: &[Row],
+    undecodable: Undecodable,
+) -> Result<BTreeMap<String, P::Row>, SelectError> {
     let mut found = Vec::with_capacity(rows.len());
-    for row in &rows {
+    for row in rows {
         found.extend(decode::<P>(client, row, 0, undecodable).await?);
     }
     Ok(keyed::<P>(found))
@@ -291,19 +366,6 @@ pub(crate) async fn delete(
     }
     client
         .query_typed(&statements.delete, &[(&keys, Type::TEXT_ARRAY)])
-        .await
-        .map(drop)
-}
-
-async fn drop_blobs(client: &Client, positions: &[i64]) -> Result<(), Error> {
-    if positions.is_empty() {
-        return Ok(());
-    }
-    client
-        .query_typed(
-            "DELETE FROM sealed_blobs WHERE position = ANY($1)",
-            &[(&positions, Type::INT8_ARRAY)],
-        )
         .await
         .map(drop)
 }

@@ -58,10 +58,9 @@ pub(crate) fn apply_inline<P: Projection>(
     transaction: &Connection,
     events: &[&RecordedEvent],
 ) -> Result<(), ProjectError<rusqlite::Error>> {
-    let keys = keys_of::<P>(events);
-    if keys.is_empty() {
+    let Some(keys) = keys_of::<P>(events) else {
         return Ok(());
-    }
+    };
     let serving = serving::<P>(transaction)?;
     if serving.version > P::VERSION {
         return Err(ProjectError::Newer(P::NAME));

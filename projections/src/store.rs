@@ -1,5 +1,6 @@
 //! The queries over the read models.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nexus_domain::agent::AgentId;
@@ -17,6 +18,7 @@ use crate::log;
 use crate::lookup::Lookup;
 use crate::postgres::{self, Generations, SelectError, Selected};
 use crate::projection::Projection;
+use crate::provider_scopes::ProviderScopes;
 use crate::providers::{ProviderRow, Providers};
 use crate::sessions::{SessionRow, Sessions};
 use crate::sqlite;
@@ -87,6 +89,7 @@ pub struct ReadStore {
     connections: Lookup<Connections>,
     standings: Known<Standing>,
     providers: Lookup<Providers>,
+    provider_scopes: ProviderScopes,
     agents: Known<AgentRow>,
     sessions: Lookup<Sessions>,
     known_sessions: Known<SessionRow>,
@@ -97,15 +100,17 @@ impl ReadStore {
     /// A store over the ledger's database. Must be called inside a Tokio runtime.
     #[must_use]
     pub fn new(backend: &Backend) -> Self {
+        let selections = Arc::new(Selections::new(backend));
         Self {
             backend: backend.clone(),
             connections: Lookup::start(backend),
             standings: Known::start(backend),
             providers: Lookup::start(backend),
+            provider_scopes: ProviderScopes::start(backend, Arc::clone(&selections)),
             agents: Known::start(backend),
             sessions: Lookup::start(backend),
             known_sessions: Known::start(backend),
-            selections: Arc::new(Selections::new(backend)),
+            selections,
         }
     }
 
@@ -247,12 +252,15 @@ impl ReadStore {
     /// # Errors
     /// [`QueryError`]
     pub async fn providers(&self) -> Result<Vec<ProviderRow>, QueryError> {
-        self.selections
-            .select::<Providers>(Condition::new(
-                "name_key IS NOT NULL ORDER BY name_key LIMIT ?",
-                vec![i64::MAX.into()],
-            ))
-            .await
+        self.selections.providers().await
+    }
+
+    /// The scopes of every registered provider.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn provider_scopes(&self) -> Result<Arc<BTreeSet<String>>, QueryError> {
+        self.provider_scopes.get().await
     }
 
     /// An agent, also one that was deregistered.
@@ -418,7 +426,7 @@ impl Condition {
 }
 
 /// Rows by a condition.
-struct Selections {
+pub(crate) struct Selections {
     backend: Backend,
     /// The generations last seen to serve, on PostgreSQL.
     generations: Mutex<Generations>,
@@ -455,6 +463,13 @@ impl Selections {
                 self.select_postgres::<P>(filter, order, &parameters).await
             }
         }
+    }
+
+    /// Every registered provider, by name.
+    pub(crate) async fn providers(&self) -> Result<Vec<ProviderRow>, QueryError> {
+        let registered = "name_key IS NOT NULL ORDER BY name_key LIMIT ?";
+        let condition = Condition::new(registered, vec![i64::MAX.into()]);
+        self.select::<Providers>(condition).await
     }
 
     fn generations(&self) -> MutexGuard<'_, Generations> {

@@ -14,7 +14,7 @@ use nexus_domain::scope::is_scope;
 use nexus_domain::sealing::{KeyId, Purpose, SealedRef};
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
-use nexus_ledger::{Context, ExecuteError, KeyChange};
+use nexus_ledger::{Context, ExecuteError, KeyChange, Loaded};
 use nexus_projections::ProviderRow;
 
 use super::keyring::{OpenError, seal_secret};
@@ -362,8 +362,6 @@ impl Application {
             let new = self.keyring.make_key(&stream)?;
             let key_id = new.wrapped.key_id;
             context.keys.push(KeyChange::Put(new.wrapped));
-            // Nothing may be there yet.
-            context.only_at = Some(0);
             (new.key, key_id)
         };
         let (sealed_id, blob) = seal_secret(
@@ -376,10 +374,18 @@ impl Application {
         )?;
         context.blobs.push(blob);
         let command = consent.command(StateKey::digest(state.as_str()), sealed_id);
-        let executed = self
-            .ledger
-            .execute::<Connection>(&stream.id, command, context);
-        match executed.await {
+        let executed = if target.key_id.is_some() {
+            let executed = self
+                .ledger
+                .execute::<Connection>(&stream.id, command, context);
+            executed.await
+        } else {
+            let new = Loaded::<Connection>::default();
+            self.ledger
+                .execute_on(&stream.id, new, command, &context)
+                .await
+        };
+        match executed {
             Ok(_) => Ok(()),
             Err(ExecuteError::Decision(ConnectionError::ProviderMismatch)) => {
                 Err(ConnectError::ProviderMismatch)

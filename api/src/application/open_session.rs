@@ -11,18 +11,16 @@ use nexus_domain::reference::ConnectionId;
 use nexus_domain::scope::{InvalidScope, tidy};
 use nexus_domain::secret::Secret;
 use nexus_domain::session::{
-    Bound, Gates, Granted, Opening, Principal, Refusal, Session, SessionCommand, SessionId,
+    Bound, ConnectionInputs, Gates, Granted, Inputs, Opening, Principal, Refusal, Session,
+    SessionCommand, SessionId,
 };
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
-use nexus_ledger::{Append, Context, Expected, Guard, IndexColumns, NewEvent};
+use nexus_ledger::{Append, Context, Expected, Guard, IndexColumns, Loaded, NewEvent};
 use nexus_projections::AgentRow;
-use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::read_token::{Door, ReadTokenError};
 use super::{Application, Fault, fault_of};
-use crate::hex::hex;
 use crate::random::make_bytes;
 use crate::session_tokens::{Actor, Claims};
 
@@ -186,10 +184,12 @@ impl Application {
         }
         let principal = principal.as_ref();
         let target = self.target(request, principal, metadata).await?;
-        let everywhere = self.provider_scopes(&target).await?;
-        let granted = gates.connection(&target.selection(), |scope| {
-            everywhere.iter().any(|known| known == scope)
-        })?;
+        let everywhere = match target {
+            Target::Nothing { provider: None } => self.reads.provider_scopes().await,
+            Target::Nothing { .. } | Target::Refused(_) | Target::One(_) => Ok(Arc::default()),
+        };
+        let everywhere = everywhere.map_err(Fault::from)?;
+        let granted = gates.connection(&target.selection(), |scope| everywhere.contains(scope))?;
         let id = SessionId::from_random(
             make_bytes().map_err(Fault::from)?,
             asked.on_behalf.is_some(),
@@ -288,13 +288,11 @@ impl Application {
         let context = Context {
             metadata: metadata.clone(),
             guards: decided.guards(),
-            only_at: Some(0),
             ..Context::default()
         };
+        let (id, new) = (decided.id.as_str(), Loaded::<Session>::default());
         let command = SessionCommand::Open(Box::new(opening.clone()));
-        let executed = self
-            .ledger
-            .execute::<Session>(decided.id.as_str(), command, context);
+        let executed = self.ledger.execute_on(id, new, command, &context);
         executed.await.map(drop).map_err(fault_of)
     }
 
@@ -354,15 +352,27 @@ impl Decided {
             stream: StreamKey::agent(&self.agent_id),
             at: self.agent.sequence,
         };
-        let connection = self.target.connected().map(|connected| Guard {
-            stream: StreamKey::connection(connected.id.reference()),
-            at: connected.row.sequence,
+        let connected = self.target.connected().map(|connected| {
+            let connection = Guard {
+                stream: StreamKey::connection(connected.id.reference()),
+                at: connected.row.sequence,
+            };
+            let provider = Guard {
+                stream: StreamKey::provider(connected.provider.provider_id()),
+                at: connected.provider.sequence,
+            };
+            [connection, provider]
         });
-        std::iter::once(agent).chain(connection).collect()
+        let connected = connected.into_iter().flatten();
+        std::iter::once(agent).chain(connected).collect()
     }
 
     fn opening(&self, asked: &Asked, expires_at: Timestamp) -> Opening {
         let connected = self.target.connected();
+        let principal = self.principal.as_ref().map(|user| Principal {
+            permissions: asked.scopes.clone(),
+            ..user.clone()
+        });
         Opening {
             agent_id: self.agent_id.clone(),
             agent_epoch: self.agent.state.epoch,
@@ -375,31 +385,27 @@ impl Decided {
             }),
             scopes: asked.scopes.clone(),
             provider_scopes: self.granted.provider_scopes,
-            principal: self.principal.as_ref().map(|user| Principal {
-                // The digest tells of the others; there may be many.
-                permissions: asked.scopes.clone(),
-                ..user.clone()
-            }),
             expires_at,
-            inputs: self.inputs(asked),
+            inputs: self.inputs(&asked.scopes, principal.as_ref()).digest(),
+            principal,
         }
     }
 
-    /// SHA-256 of everything that was decided on, hexadecimal.
-    fn inputs(&self, asked: &Asked) -> String {
+    fn inputs<'a>(&'a self, scopes: &'a [String], principal: Option<&'a Principal>) -> Inputs<'a> {
         let connected = self.target.connected();
-        let inputs = json!({
-            "agent": {"id": self.agent_id, "sequence": self.agent.sequence, "profile": self.agent.state.profile},
-            "asked": {"scopes": asked.scopes, "ttl_seconds": asked.ttl.as_secs()},
-            "connection": connected.map(|connected| json!({
-                "reference": connected.row.reference,
-                "sequence": connected.row.sequence,
-                "scopes": connected.row.state.scopes,
-                "provider_scopes": connected.provider.state.profile.scopes,
-            })),
-            "principal": self.principal,
-        });
-        hex(&Sha256::digest(inputs.to_string()))
+        Inputs {
+            agent_id: &self.agent_id,
+            agent_sequence: self.agent.sequence,
+            agent: &self.agent.state.profile,
+            scopes,
+            connection: connected.map(|connected| ConnectionInputs {
+                reference: connected.id.reference(),
+                sequence: connected.row.sequence,
+                scopes: &connected.row.state.scopes,
+                provider_scopes: &connected.provider.state.profile.scopes,
+            }),
+            principal,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use nexus_domain::session::{
     CloseReason, Ended, Opening, Session, SessionCommand, SessionId, Status,
 };
 use nexus_domain::time::Timestamp;
-use nexus_ledger::Context;
+use nexus_ledger::{AppendError, Context, ExecuteError, Loaded};
 use nexus_projections::{AgentRow, ConnectionRow, SessionRow, SessionsOf};
 
 use super::{Application, Fault, fault_of};
@@ -64,7 +64,7 @@ impl Ties {
 
 /// Sessions that are dead, and the last that was looked at.
 struct Page {
-    dead: Vec<(SessionId, CloseReason)>,
+    dead: Vec<(SessionRow, CloseReason)>,
     last: String,
 }
 
@@ -89,6 +89,14 @@ impl Application {
         id: &str,
         metadata: &Metadata,
     ) -> Result<CurrentSession, SessionsError> {
+        Ok(self.session_and_row(id, metadata).await?.0)
+    }
+
+    async fn session_and_row(
+        &self,
+        id: &str,
+        metadata: &Metadata,
+    ) -> Result<(CurrentSession, Arc<SessionRow>), SessionsError> {
         let id = SessionId::parse(id).map_err(|_| SessionsError::NotFound)?;
         let row = self.reads.session(&id).await.map_err(Fault::from)?;
         let row = row.ok_or(SessionsError::NotFound)?;
@@ -103,12 +111,13 @@ impl Application {
             Some(row) => Some(self.connection_id(&row).await?),
             None => None,
         };
-        Ok(CurrentSession {
+        let session = CurrentSession {
             id,
             opening,
             connection_id,
             ended,
-        })
+        };
+        Ok((session, row))
     }
 
     /// How a session has ended, as its agent and its connection are now.
@@ -147,21 +156,21 @@ impl Application {
         id: &str,
         metadata: Metadata,
     ) -> Result<CurrentSession, SessionsError> {
-        let current = self.session(id, &metadata).await?;
+        let (current, row) = self.session_and_row(id, &metadata).await?;
         let reason = match current.ended {
             None | Some(Ended::Expired) => CloseReason::Closed,
             Some(Ended::Closed(reason)) => reason,
         };
-        let closed = self.record_end(&current.id, reason, metadata).await?;
+        let closed = self.record_end(&row, reason, metadata).await?;
         // What has ended in the log has no more to do with its agent and its connection.
         let ended = closed.ended(None, None, self.ledger.now());
         Ok(CurrentSession { ended, ..current })
     }
 
-    /// Records the end of a session that is open in the log; returns how it is then.
+    /// Records the end of a session whose row was read, unless that is in the log already; returns how it is then.
     async fn record_end(
         &self,
-        id: &SessionId,
+        row: &SessionRow,
         reason: CloseReason,
         metadata: Metadata,
     ) -> Result<Session, Fault> {
@@ -171,11 +180,22 @@ impl Application {
             metadata,
             ..Context::default()
         };
+        let known = Loaded {
+            state: row.state.clone(),
+            sequence: row.sequence,
+        };
         let executed = self
             .ledger
-            .execute::<Session>(id.as_str(), command, context);
-        let executed = executed.await.map_err(fault_of)?;
-        Ok(executed.state)
+            .execute_on(&row.id, known, command.clone(), &context);
+        let executed = match executed.await {
+            // It was ended meanwhile.
+            Err(ExecuteError::Append(AppendError::Conflict { .. })) => {
+                let executed = self.ledger.execute::<Session>(&row.id, command, context);
+                executed.await
+            }
+            executed => executed,
+        };
+        Ok(executed.map_err(fault_of)?.state)
     }
 
     /// How many sessions a narrower agent or connection has just ended. They are dead already; recording it goes on
@@ -206,8 +226,8 @@ impl Application {
         while let Some(page) = self.dead_sessions(of, &after).await? {
             after = page.last;
             let recorded = stream::iter(page.dead)
-                .map(|(id, reason)| async move {
-                    let recorded = self.record_end(&id, reason, metadata.clone());
+                .map(|(row, reason)| async move {
+                    let recorded = self.record_end(&row, reason, metadata.clone());
                     recorded.await.map(drop)
                 })
                 .buffer_unordered(TOGETHER);
@@ -225,13 +245,13 @@ impl Application {
             return Ok(None);
         };
         let judged = stream::iter(rows)
-            .map(|row| async move { (self.ended(&row).await, row.id) })
+            .map(|row| async move { (self.ended(&row).await, row) })
             .buffered(TOGETHER);
         let judged: Vec<_> = judged.collect().await;
         let mut dead = Vec::new();
-        for (ended, id) in judged {
-            if let (Some(Ended::Closed(reason)), Ok(id)) = (ended?, SessionId::parse(&id)) {
-                dead.push((id, reason));
+        for (ended, row) in judged {
+            if let Some(Ended::Closed(reason)) = ended? {
+                dead.push((row, reason));
             }
         }
         Ok(Some(Page { dead, last }))
@@ -258,13 +278,10 @@ impl Application {
         if row.state.status != Status::Open {
             return Ok(());
         }
-        let Ok(id) = SessionId::parse(&row.id) else {
-            return Ok(());
-        };
         let reason = match self.ended(&row).await? {
             Some(Ended::Closed(reason)) => reason,
             None | Some(Ended::Expired) => CloseReason::Closed,
         };
-        self.record_end(&id, reason, metadata).await.map(drop)
+        self.record_end(&row, reason, metadata).await.map(drop)
     }
 }

@@ -22,7 +22,7 @@ pub struct Principal {
     /// How far the user is trusted, in the words of whoever vouched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clearance_level: Option<String>,
-    /// What the user may do; of a session that was opened, those that it needed.
+    /// What the user may do; of a session that was opened, what it needed.
     pub permissions: Vec<String>,
 }
 
@@ -61,7 +61,7 @@ pub struct Opening {
     pub principal: Option<Principal>,
     /// When its time is over.
     pub expires_at: Timestamp,
-    /// SHA-256 of everything that was decided on.
+    /// The digest of everything that was decided on: [`Inputs`](super::Inputs).
     pub inputs: String,
 }
 

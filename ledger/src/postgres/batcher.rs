@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use futures::future::OptionFuture;
 use tokio::time::{Instant, timeout};
 
 use super::failure::{Failure, describe};
@@ -161,17 +162,19 @@ impl PostgresBatcher {
         let events: Vec<&RecordedEvent> = decided.events().collect();
         let projector = self.projector.as_deref_mut();
         let finished = async {
-            if let Some(projector) = projector {
-                projector
-                    .apply_postgres(&session.link.client, &events)
-                    .await?;
-            }
+            let applied = match projector {
+                Some(projector) => {
+                    let applied = projector.apply_postgres(&session.link.client, &events);
+                    Some(applied.await?)
+                }
+                None => None,
+            };
             crate::fault::point("writer.before_commit");
             commit_sent.store(true, Ordering::Relaxed);
-            session
-                .commit(&decided.head)
-                .await
-                .map_err(Stopped::Database)
+            let (applied, committed) =
+                futures::join!(OptionFuture::from(applied), session.commit(&decided.head));
+            applied.transpose().map_err(Stopped::Database)?;
+            committed.map_err(Stopped::Database)
         };
         // Polled in this order, and so sent in this order: the rows, the read models, COMMIT.
         let both = async { futures::join!(session.write(&rows), finished) };

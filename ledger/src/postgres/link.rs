@@ -5,14 +5,15 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream;
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Client};
+use tokio_postgres::AsyncMessage;
 
+use super::DedicatedClient;
 use super::failure::describe;
 use super::options::PostgresOptions;
 
 /// A connection; dropping it closes the socket at once, whatever the server is doing.
 pub(super) struct Link {
-    pub(super) client: Client,
+    pub(super) client: DedicatedClient,
     driver: Driver,
 }
 
@@ -59,7 +60,8 @@ impl Link {
             }
         });
         Ok(Self {
-            client,
+            // Its own task ends with it, before a farewell is sent; ours does not.
+            client: DedicatedClient::new(client, tokio::spawn(std::future::ready(()))),
             driver: Driver(driver),
         })
     }

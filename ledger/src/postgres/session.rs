@@ -16,10 +16,11 @@ use super::rows::Rows;
 use super::{CONNECT_WITHIN, HEAD_LOCK};
 use crate::admission::{Facts, Head, Needs};
 
+/// What stays prepared is planned once, for tables that may be tiny then and large later.
 /// A transaction left alone by a node that froze holds up the others for as long as
 /// `idle_in_transaction_session_timeout`; they wait longer than that.
 const SETTINGS: &str = "SET lock_timeout = '8s'; SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '4s'; \
-     SET plan_cache_mode = force_generic_plan";
+     SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
 
 /// How long one half of a batch may take, waiting for the lock included: longer than the server's
 /// own limits, so that it ends only what the server cannot.

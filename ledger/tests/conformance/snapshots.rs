@@ -2,7 +2,7 @@
 
 use nexus_domain::stream::StreamKey;
 use nexus_ledger::{
-    Append, AppendError, Context, ExecuteError, Expected, Ledger, LoadError, NewEvent,
+    Append, AppendError, Context, ExecuteError, Expected, Ledger, LoadError, Loaded, NewEvent,
 };
 
 use super::aggregate::{AlreadyEven, Count, Counted, Tally};
@@ -133,8 +133,20 @@ pub(crate) async fn a_command_is_decided_anew_when_its_stream_moved(store: &Stor
             "{outcome:?}"
         );
     }
+    let stale = Loaded::<Tally<1>>::default();
+    let outcome = ledger
+        .execute_on("a", stale, Count::Add(vec![1]), &Context::default())
+        .await;
+    assert!(
+        matches!(
+            outcome,
+            Err(ExecuteError::Append(AppendError::Conflict { actual: 2 }))
+        ),
+        "{outcome:?}"
+    );
+    let known = ledger.load::<Tally<1>>("a").await.unwrap();
     let nothing = ledger
-        .execute::<Tally<1>>("a", Count::Add(vec![]), Context::default())
+        .execute_on("a", known, Count::Add(vec![]), &Context::default())
         .await
         .unwrap();
     assert_eq!(

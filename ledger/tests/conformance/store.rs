@@ -8,11 +8,12 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use ed25519_dalek::SigningKey;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use nexus_domain::stream::StreamKey;
-use nexus_ledger::postgres::PostgresOptions;
+use nexus_ledger::postgres::{DedicatedClient, PostgresOptions};
 use nexus_ledger::{
     Append, Database, Expected, Ledger, NewEvent, Options, ProjectError, Projector, RecordedEvent,
+    Writes,
 };
 use tokio::sync::mpsc;
 
@@ -322,9 +323,9 @@ impl Projector for Holding {
 
     fn apply_postgres<'a>(
         &'a mut self,
-        _: &'a tokio_postgres::Client,
+        _: &'a DedicatedClient,
         events: &'a [&'a RecordedEvent],
-    ) -> BoxFuture<'a, Result<(), ProjectError<tokio_postgres::Error>>> {
+    ) -> BoxFuture<'a, Result<Writes<'a>, ProjectError<tokio_postgres::Error>>> {
         let held = self.look(events);
         let door = Arc::clone(&self.door);
         async move {
@@ -333,7 +334,7 @@ impl Projector for Holding {
                     .await
                     .unwrap();
             }
-            Ok(())
+            Ok(ready(Ok(())).boxed())
         }
         .boxed()
     }

@@ -1,8 +1,11 @@
 //! Answers to COMMIT that never come, and answers that mean nothing.
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
-use nexus_ledger::{AppendError, Expected, Ledger, ProjectError, Projector, RecordedEvent, verify};
+use futures::future::{BoxFuture, ready};
+use nexus_ledger::postgres::DedicatedClient;
+use nexus_ledger::{
+    AppendError, Expected, Ledger, ProjectError, Projector, RecordedEvent, Writes, verify,
+};
 
 use super::proxy::{Lost, Proxy};
 use super::server::{Server, append, log, open, options, soon};
@@ -153,14 +156,14 @@ impl Projector for Hiding {
 
     fn apply_postgres<'a>(
         &'a mut self,
-        client: &'a tokio_postgres::Client,
+        client: &'a DedicatedClient,
         _: &'a [&'a RecordedEvent],
-    ) -> BoxFuture<'a, Result<(), ProjectError<tokio_postgres::Error>>> {
-        async move {
+    ) -> BoxFuture<'a, Result<Writes<'a>, ProjectError<tokio_postgres::Error>>> {
+        let writes = async move {
             assert!(client.batch_execute("SELECT 1 / 0").await.is_err());
             Ok(())
-        }
-        .boxed()
+        };
+        ready(Ok(writes.boxed())).boxed()
     }
 }
 

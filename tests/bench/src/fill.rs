@@ -62,7 +62,7 @@ pub(crate) async fn fill(ledger: &Ledger, events: u64) -> u64 {
     filled
 }
 
-async fn append_all(ledger: &Ledger, appends: Vec<Append>) -> u64 {
+pub(crate) async fn append_all(ledger: &Ledger, appends: Vec<Append>) -> u64 {
     futures::stream::iter(appends)
         .map(|append| async {
             let appended = ledger.append(append).await.expect("it is appended");
@@ -172,7 +172,7 @@ impl Life {
 }
 
 /// Numbers that follow one another far apart, as references are.
-fn mixed(number: u128) -> [u8; 16] {
+pub(crate) fn mixed(number: u128) -> [u8; 16] {
     number
         .wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
         .to_be_bytes()

@@ -11,6 +11,7 @@ mod library;
 mod rebuild;
 mod replay;
 mod seed;
+mod sessions;
 mod usual;
 
 use clap::{Parser, Subcommand};
@@ -28,6 +29,8 @@ enum Command {
     Database(database::Arguments),
     /// Connects accounts at a running vault, through its doors, and writes their ids to a file.
     Seed(seed::Arguments),
+    /// Opens sessions in a log whose time is over already.
+    Sessions(sessions::Arguments),
     /// Serves one file's bytes as JSON: what axum does when there is nothing to do.
     Bare(bare::Arguments),
     /// Serves credentials the usual way: a pooled SELECT and an audit INSERT per request.
@@ -51,6 +54,7 @@ async fn main() {
     match Cli::parse().command {
         Command::Database(arguments) => database::run(arguments).await,
         Command::Seed(arguments) => seed::run(arguments).await,
+        Command::Sessions(arguments) => sessions::run(arguments).await,
         Command::Bare(arguments) => bare::run(arguments).await,
         Command::Usual(arguments) => usual::run(arguments).await,
         Command::Append(arguments) => append::run(arguments).await,

@@ -158,16 +158,6 @@ impl Application {
         let row = Arc::new(row);
         Ok(Target::One(Box::new(Connected { id, row, provider })))
     }
-
-    /// The scopes of every registered provider, where they decide.
-    pub(super) async fn provider_scopes(&self, target: &Target) -> Result<Vec<String>, Fault> {
-        if !matches!(target, Target::Nothing { provider: None }) {
-            return Ok(Vec::new());
-        }
-        let rows = self.reads.providers().await?;
-        let scopes = rows.into_iter().flat_map(|row| row.state.profile.scopes);
-        Ok(scopes.collect())
-    }
 }
 
 /// Whether somebody acted for may use a workspace's connections: their own, and their tenant's.
