@@ -57,7 +57,7 @@ pub enum SubjectBinding {
     Off,
     /// They are recorded; a subject that is sent must be the connection's workspace.
     Optional,
-    /// The same, and a subject must be sent.
+    /// The same, and where credentials are given a subject must be sent.
     Required,
 }
 

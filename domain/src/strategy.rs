@@ -38,9 +38,19 @@ const OAUTH_METHODS: &[&str] = &[
 /// `auth_type` and the scalar members of `params` say.
 #[must_use]
 pub fn strategy_of(profile: &ProviderProfile) -> Strategy {
-    if let Some(strategy) = own_strategy(profile) {
-        return strategy;
+    let mut strategy = own_strategy(profile).unwrap_or_else(|| usual_strategy(profile));
+    if strategy.kind == AuthType::Header.as_str() {
+        // Clients put `Bearer ` before the value when nothing is said.
+        strategy
+            .config
+            .entry("value_prefix".to_owned())
+            .or_default();
     }
+    strategy
+}
+
+/// What `auth_type` and the scalar members of `params` say.
+fn usual_strategy(profile: &ProviderProfile) -> Strategy {
     let kind = match profile.auth_type {
         AuthType::Oauth2 | AuthType::Saml => {
             return Strategy {

@@ -17,6 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::nexus::{Nexus, TestNexus, root};
+use crate::python::python_with_libraries;
 
 /// What the two libraries say of a token: what it says, or why it is refused.
 pub type Verdicts = [Result<Value, String>; 2];
@@ -86,16 +87,6 @@ fn kids(keys: &SessionKeys) -> Vec<KeyId> {
 
 fn directory() -> PathBuf {
     root().join("tests/jwt-verifiers")
-}
-
-/// The Python interpreter that has `PyJWT`, in the target directory of this executable; panics when it is not installed.
-pub fn python_with_libraries() -> PathBuf {
-    let own = std::env::current_exe().expect("this executable");
-    let mut places = own
-        .ancestors()
-        .map(|place| place.join("jwt-verifiers/bin/python"));
-    let program = places.find(|program| program.is_file());
-    program.expect("run scripts/test, or tests/jwt-verifiers/install")
 }
 
 fn python() -> Command {

@@ -33,6 +33,7 @@ mod jwt;
 mod nexus;
 mod operator;
 mod proxy;
+mod python;
 mod real;
 mod scripted;
 mod secrets;
@@ -49,10 +50,11 @@ pub use database::{Database, TestDatabase};
 pub use disk::{SmallDisk, fill};
 pub use flow::{Connected, Requested};
 pub use guide::{Reader, Shown, Step, differences, program, programs, steps};
-pub use jwt::{Verdicts, python_with_libraries};
+pub use jwt::Verdicts;
 pub use nexus::{Nexus, Outcome, TestNexus, root};
 pub use proxy::LossyProxy;
-pub use real::RealProvider;
+pub use python::{python_with_libraries, python_with_the_client};
+pub use real::{DjangoProvider, Glewlwyd, RealProvider};
 pub use scripted::{
     AccountCall, Gate, IdTokenFault, Reply, ScriptedBackend, ScriptedProvider, TokenCall, Wire,
 };

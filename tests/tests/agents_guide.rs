@@ -48,6 +48,8 @@ async fn started() -> (TestNexus, ScriptedBackend) {
         "permissions": ["report.write"]});
     backend.user("token-of-alice", alice);
     let nexus = Nexus::new(Database::Sqlite)
+        // Where `localhost` is.
+        .set("BIND_ADDRESS", "127.0.0.1")
         .set("GATEWAY_API_KEYS", "key-of-the-agents")
         .set("BACKEND_AUTH_URL", backend.url())
         .start()

@@ -105,12 +105,19 @@ async fn a_subject_can_be_required(database: Database) {
         .await
         .refused(401, "missing_subject");
     as_subject(&nexus, "GET", &path, OWNER).await.expect(200);
+    for (method, path) in [
+        ("POST", format!("/v1/refresh/{}", connected.id)),
+        ("DELETE", format!("/v1/connections/{}", connected.id)),
+    ] {
+        let request = nexus.gateway().request(method, &path);
+        request.send().await.refused(401, "missing_subject");
+    }
+    // What gives no credential away needs none.
+    assert_eq!(nexus.status(&connected.id).await["status"], "active");
+    nexus.request("google").await;
     let poll = format!("/v1/check-connection/{}", connected.id);
-    nexus
-        .gateway()
-        .get(&poll)
-        .await
-        .refused(401, "missing_subject");
+    let foreign = as_subject(&nexus, "GET", &poll, "somebody").await;
+    assert_eq!(foreign.expect(200)["status"], "failed");
     // Operators call for nobody.
     nexus.admin().get("/v1/providers").await.expect(200);
     let broker = format!("/connections/{}/token", connected.id);

@@ -48,6 +48,7 @@ async fn an_agent_gets_the_access_token_and_never_the_refresh_token(database: Da
         token["credentials"]["id_token"].is_string(),
         "a verified id_token is served"
     );
+    assert_eq!(token["id_token"], token["credentials"]["id_token"]);
     assert!(!answer.text.contains("canary-refresh-"));
 }
 

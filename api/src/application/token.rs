@@ -83,6 +83,8 @@ enum CredentialBody<'a> {
         expires_at: Option<ExpiresAt>,
         #[serde(skip_serializing_if = "Option::is_none")]
         expires_in: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id_token: Option<&'a str>,
         credentials: OAuth2Body<'a>,
     },
     /// Scalars are served as strings; what nests is left out, because clients read a map of strings.
@@ -134,15 +136,17 @@ impl TokenPayload {
     fn oauth2<'a>(&self, credential: &'a OAuth2Credential) -> CredentialBody<'a> {
         let (access_token, token_type) = (credential.access_token.expose(), &credential.token_type);
         let expires_at = credential.expires_at.map(|at| self.expires_as.write(at));
+        let id_token = credential.id_token.as_ref().map(Secret::expose);
         CredentialBody::OAuth2 {
             access_token,
             token_type,
             expires_at: expires_at.clone(),
             expires_in: credential.expires_at.map(|at| at.since(self.now).as_secs()),
+            id_token,
             credentials: OAuth2Body {
                 access_token,
                 token_type,
-                id_token: credential.id_token.as_ref().map(Secret::expose),
+                id_token,
                 expires_at,
                 fields: texts(&credential.fields),
             },

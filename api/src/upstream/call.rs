@@ -74,7 +74,7 @@ impl CallFailure {
         let own = if status.is_success() {
             "invalid_response".to_owned()
         } else {
-            format!("status_{}", status.as_u16())
+            code_of(status.as_u16())
         };
         CallFailure {
             error: code.unwrap_or(own),
@@ -83,6 +83,12 @@ impl CallFailure {
             retry_after: facts.retry_after,
             ..CallFailure::known()
         }
+    }
+
+    /// Whether the answer was a refusal that named no error.
+    pub(super) fn is_wordless(&self) -> bool {
+        self.http_status
+            .is_some_and(|status| self.error == code_of(status))
     }
 
     fn known() -> CallFailure {
@@ -94,6 +100,11 @@ impl CallFailure {
             retry_after: None,
         }
     }
+}
+
+/// A refusal that has a status and no error code, in our words.
+fn code_of(status: u16) -> String {
+    format!("status_{status}")
 }
 
 /// What the headers of an answer say.

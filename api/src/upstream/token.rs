@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use nexus_domain::secret::{Secret, SecretMap};
 use oauth2::{
@@ -18,10 +18,11 @@ use zeroize::Zeroizing;
 
 use super::Upstream;
 use super::assertion::{ASSERTION_TYPE, Fresh};
+use super::basic::basic;
 use super::call::{CallFailure, Facts};
 use super::http::{Http, SendError};
 use super::profile::{ClientAuthMethod, ResolvedProvider};
-use super::quirks::{Quirks, form_as_json};
+use super::quirks::form_as_json;
 use super::wire::{ErrorBody, TokenBody, TokenClient};
 
 /// Tokens, as the token endpoint gave them (RFC 6749 §5.1).
@@ -74,7 +75,7 @@ impl Upstream {
         let redirect = RedirectUrl::new(redirect_uri.to_owned())
             .map_err(|_| CallFailure::unsent("redirect_uri"))?;
         let assertion = provider.assertion(&provider.token_endpoint, fresh)?;
-        let call = Call::new(&self.http, &provider.quirks);
+        let call = Call::new(&self.http, provider);
         let client = client(provider);
         let mut request = client
             .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
@@ -85,7 +86,7 @@ impl Upstream {
         }
         let answer = request.request_async(&call).await;
         let sent = [Some(code), Some(pkce_verifier), assertion.as_ref()];
-        call.conclude(answer, provider, sent)
+        call.conclude(answer, sent)
     }
 
     /// Redeems a refresh token (RFC 6749 §6). Sends at most one request.
@@ -96,7 +97,7 @@ impl Upstream {
         fresh: Fresh,
     ) -> Result<TokenAnswer, CallFailure> {
         let assertion = provider.assertion(&provider.token_endpoint, fresh)?;
-        let call = Call::new(&self.http, &provider.quirks);
+        let call = Call::new(&self.http, provider);
         let (client, refresh_token) = (
             client(provider),
             RefreshToken::new(sent.expose().to_owned()),
@@ -106,7 +107,7 @@ impl Upstream {
             request = request.add_extra_param(name, value);
         }
         let answer = request.request_async(&call).await;
-        call.conclude(answer, provider, [Some(sent), assertion.as_ref()])
+        call.conclude(answer, [Some(sent), assertion.as_ref()])
     }
 }
 
@@ -141,7 +142,7 @@ pub(super) fn assertion_fields(
 /// One call. Remembers what the answer's headers said, which the oauth2 crate does not pass on.
 struct Call<'a> {
     http: &'a Http,
-    quirks: &'a Quirks,
+    provider: &'a ResolvedProvider,
     facts: Mutex<Option<Facts>>,
     fields: Mutex<SecretMap>,
 }
@@ -157,10 +158,10 @@ impl<'c> AsyncHttpClient<'c> for Call<'_> {
 }
 
 impl Call<'_> {
-    fn new<'a>(http: &'a Http, quirks: &'a Quirks) -> Call<'a> {
+    fn new<'a>(http: &'a Http, provider: &'a ResolvedProvider) -> Call<'a> {
         Call {
             http,
-            quirks,
+            provider,
             facts: Mutex::default(),
             fields: Mutex::default(),
         }
@@ -168,7 +169,11 @@ impl Call<'_> {
 
     /// The crate takes 200 with a JSON content type for success; providers use other 2xx statuses and forget the type.
     async fn send(&self, mut request: HttpRequest) -> Result<HttpResponse, SendError> {
-        if self.quirks.json_requests {
+        let quirks = &self.provider.quirks;
+        if let Some(basic) = basic(self.provider) {
+            request.headers_mut().insert(AUTHORIZATION, basic);
+        }
+        if quirks.json_requests {
             let form = Zeroizing::new(std::mem::take(request.body_mut()));
             *request.body_mut() = form_as_json(&form);
             let json = HeaderValue::from_static("application/json");
@@ -177,7 +182,7 @@ impl Call<'_> {
         let mut response = self.http.send(request).await?;
         let facts = Facts::of(response.status(), response.headers());
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some(facts);
-        let flagged = self.quirks.error_in_200.as_ref();
+        let flagged = quirks.error_in_200.as_ref();
         if flagged.is_some_and(|error| error.is_said_by(response.body())) {
             *response.status_mut() = StatusCode::BAD_REQUEST;
             response.headers_mut().remove(CONTENT_TYPE);
@@ -191,7 +196,7 @@ impl Call<'_> {
 
     /// Takes out of an answer what its provider keeps elsewhere, and leaves the tokens as they are read.
     fn read(&self, body: &mut Vec<u8>) {
-        let reading = &self.quirks.reading;
+        let reading = &self.provider.quirks.reading;
         if reading.pointer.is_none() && reading.fields.is_empty() {
             return;
         }
@@ -208,9 +213,9 @@ impl Call<'_> {
     fn conclude<const N: usize>(
         self,
         answer: Result<TokenBody, RequestTokenError<SendError, ErrorBody>>,
-        provider: &ResolvedProvider,
         sent: [Option<&Secret>; N],
     ) -> Result<TokenAnswer, CallFailure> {
+        let provider = self.provider;
         let error = match answer {
             Ok(body) => {
                 let fields = self.fields.into_inner();
@@ -251,9 +256,6 @@ impl Call<'_> {
             }
             (_, None) => CallFailure::unsent("invalid_request_url"),
         };
-        Err(CallFailure {
-            error: provider.quirks.translated(failure.error),
-            ..failure
-        })
+        Err(provider.quirks.named(failure))
     }
 }

@@ -17,15 +17,24 @@ pub(crate) fn check(profile: &ProviderProfile) -> Result<(), InvalidProfile> {
     };
     check_types(profile, &strategy).map_err(place)?;
     let scheme = Scheme::of(&strategy).map_err(place)?;
-    if scheme == Some(Scheme::Path) && placeholders(profile).is_empty() {
+    if scheme == Some(Scheme::Path)
+        && placeholders(profile).is_empty()
+        && !fills_agents_urls(profile)
+    {
         return Err(InvalidProfile {
             field: Cow::Borrowed("api_base_url"),
             message: Cow::Borrowed(
-                "must have a `{field}` for `path`, unless `user_info_endpoint` has one",
+                "must have a `{field}` for `path`, unless `user_info_endpoint` has one or there is but a `credential_schema`",
             ),
         });
     }
     Ok(())
+}
+
+/// Whether the places for the credential are in URLs that agents have: its fields are known, and nothing is to be asked with it here.
+fn fills_agents_urls(profile: &ProviderProfile) -> bool {
+    let schema = profile.params.get("credential_schema");
+    schema.is_some_and(Value::is_object) && profile.user_info_url().is_none()
 }
 
 /// Whether the settings that mean something are texts.

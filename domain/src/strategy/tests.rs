@@ -37,7 +37,7 @@ fn an_api_key_is_a_bearer_in_authorization() {
 
 #[test]
 fn an_api_key_in_a_header_of_its_own_is_raw() {
-    let served_as = json!({"type": "header", "config": {"header_name": "X-Api-Key", "credential_field": "api_key"}});
+    let served_as = json!({"type": "header", "config": {"header_name": "X-Api-Key", "credential_field": "api_key", "value_prefix": ""}});
     assert_eq!(
         served(AuthType::ApiKey, json!({"auth_header": "X-Api-Key"})),
         served_as
@@ -72,7 +72,8 @@ fn a_given_prefix_is_honoured() {
 
 #[test]
 fn a_header_is_raw_unless_a_prefix_is_given() {
-    let plain = json!({"header_name": "Authorization", "credential_field": "api_key"});
+    let plain =
+        json!({"header_name": "Authorization", "credential_field": "api_key", "value_prefix": ""});
     assert_eq!(
         served(AuthType::Header, json!({})),
         json!({"type": "header", "config": plain})
@@ -82,6 +83,20 @@ fn a_header_is_raw_unless_a_prefix_is_given() {
     assert_eq!(
         served(AuthType::Header, json!({"params": given})),
         json!({"type": "header", "config": given})
+    );
+}
+
+#[test]
+fn a_header_strategy_of_the_providers_own_says_that_it_has_no_prefix() {
+    let own =
+        json!({"type": "header", "config": {"header_name": "X-Sid", "credential_field": "sid"}});
+    let served_as = json!({"type": "header", "config": {"header_name": "X-Sid", "credential_field": "sid", "value_prefix": ""}});
+    assert_eq!(
+        served(
+            AuthType::BasicAuth,
+            json!({"params": {"auth_strategy": own}})
+        ),
+        served_as
     );
 }
 

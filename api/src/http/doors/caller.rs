@@ -81,19 +81,45 @@ impl FromRequestParts<Doors> for Caller {
     }
 }
 
+/// The caller of a door that gives no credential away. A subject that is sent counts there, too, but none is required: the public
+/// clients name the user in the body, or not at all. Refuses with 400 `invalid_header`.
+#[derive(Debug)]
+pub(super) struct UnboundCaller(pub(super) Caller);
+
+impl UnboundCaller {
+    fn of(parts: &Parts, binding: SubjectBinding) -> Result<Self, ApiError> {
+        let binding = match binding {
+            SubjectBinding::Off => SubjectBinding::Off,
+            SubjectBinding::Optional | SubjectBinding::Required => SubjectBinding::Optional,
+        };
+        Caller::of(parts, binding).map(Self)
+    }
+}
+
+impl FromRequestParts<Doors> for UnboundCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, ApiError> {
+        Self::of(parts, doors.subject_binding)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use axum::extract::Request;
 
     use super::*;
 
-    fn caller(headers: &[(&str, &str)], binding: SubjectBinding) -> Result<Metadata, ApiError> {
+    fn parts(headers: &[(&str, &str)]) -> Parts {
         let mut request = Request::get("/");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let parts = request.body(()).unwrap().into_parts().0;
-        Caller::of(&parts, binding).map(|caller| caller.metadata("token"))
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn caller(headers: &[(&str, &str)], binding: SubjectBinding) -> Result<Metadata, ApiError> {
+        Caller::of(&parts(headers), binding).map(|caller| caller.metadata("token"))
     }
 
     #[test]
@@ -116,6 +142,20 @@ mod tests {
         for headers in [&[][..], &[("X-Nexus-Subject", " ")]] {
             let refused = caller(headers, SubjectBinding::Required).unwrap_err();
             assert_eq!(refused.code(), "missing_subject");
+        }
+    }
+
+    #[test]
+    fn where_no_credential_is_given_a_subject_counts_but_is_not_required() {
+        let ann = [("X-Nexus-Subject", "ann")];
+        for (headers, binding, subject) in [
+            (&[][..], SubjectBinding::Required, None),
+            (&ann, SubjectBinding::Required, Some("ann")),
+            (&ann, SubjectBinding::Optional, Some("ann")),
+            (&ann, SubjectBinding::Off, None),
+        ] {
+            let UnboundCaller(caller) = UnboundCaller::of(&parts(headers), binding).unwrap();
+            assert_eq!(caller.subject(), subject, "{binding:?}");
         }
     }
 

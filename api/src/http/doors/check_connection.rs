@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use super::Doors;
-use super::caller::Caller;
+use super::caller::UnboundCaller;
 use crate::http::error::ApiError;
 use crate::http::json::Json;
 use crate::http::known::Known;
@@ -43,7 +43,7 @@ pub(super) async fn get(
     State(doors): State<Doors>,
     Segment(id): Segment,
     Query(wanted): Query<Wanted>,
-    caller: Caller,
+    UnboundCaller(caller): UnboundCaller,
     known: Known,
 ) -> Result<Response, ApiError> {
     let wait = wanted.wait()?;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Doors;
-use super::caller::{Caller, said};
+use super::caller::{UnboundCaller, said};
 use crate::application::connect::{ConnectError, IdempotencyKey, RequestConnection};
 use crate::application::manage_providers::ProviderKey;
 use crate::http::error::ApiError;
@@ -138,7 +138,7 @@ impl From<ConnectError> for ApiError {
 /// Asks for a connection.
 pub(super) async fn post(
     State(doors): State<Doors>,
-    caller: Caller,
+    UnboundCaller(caller): UnboundCaller,
     headers: HeaderMap,
     Json(body): Json<Body>,
 ) -> Result<Response, ApiError> {

@@ -1,3 +1,5 @@
+use base64::prelude::{BASE64_STANDARD, Engine};
+
 use super::*;
 
 const REDIRECT: &str = "http://127.0.0.1:8090/auth/callback";
@@ -112,6 +114,69 @@ async fn an_error_may_come_with_a_status_of_success() {
     // Another provider that says the same means nothing by it.
     let answer = json!({"ok": false, "access_token": "at"});
     assert!(refreshed(json!({}), &answer).await.1.is_ok());
+}
+
+#[tokio::test]
+async fn id_and_secret_in_basic_may_be_taken_as_they_are() {
+    for (encoding, expected) in [
+        ("form", "client+one:s3cret+%26%2B"),
+        ("none", "client one:s3cret &+"),
+    ] {
+        let provider = TestProvider::start().await;
+        provider.answers_json("/token", 200, &json!({"access_token": "at"}));
+        provider.answers("/revoke", 200, &[], "");
+        let profile = ProviderProfile {
+            auth_header: Some("client_secret_basic".to_owned()),
+            ..odd(
+                &provider.base,
+                json!({"basic_auth_encoding": encoding,
+                    "revocation_endpoint": format!("{}/revoke", provider.base)}),
+            )
+        };
+        let (upstream, resolved) = (upstream(), resolved(&profile).await);
+        let token = Secret::new("rt");
+        upstream
+            .redeem_refresh_token(&resolved, &token, fresh())
+            .await
+            .unwrap();
+        upstream
+            .revoke_token(&resolved, &RevocableToken::Refresh(token), || Ok(fresh()))
+            .await
+            .unwrap();
+        for path in ["/token", "/revoke"] {
+            let sent = &provider.requests(path)[0].headers["authorization"];
+            let pair = sent.to_str().unwrap().strip_prefix("Basic ").unwrap();
+            let pair = BASE64_STANDARD.decode(pair).unwrap();
+            assert_eq!(String::from_utf8(pair).unwrap(), expected, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_status_without_a_word_may_say_that_the_grant_is_gone() {
+    let quirk = json!({"invalid_grant_status": 400});
+    for (params, status, body, error) in [
+        (&quirk, 400, "", "invalid_grant"),
+        (&quirk, 400, "<h1>No</h1>", "invalid_grant"),
+        (
+            &quirk,
+            400,
+            r#"{"error":"invalid_client"}"#,
+            "invalid_client",
+        ),
+        (&quirk, 403, "", "status_403"),
+        (&quirk, 503, "", "status_503"),
+        (&json!({}), 400, "", "status_400"),
+    ] {
+        let provider = TestProvider::start().await;
+        provider.answers("/token", status, &[], body);
+        let resolved = resolved(&odd(&provider.base, params.clone())).await;
+        let sent = Secret::new("old refresh");
+        let outcome = upstream()
+            .redeem_refresh_token(&resolved, &sent, fresh())
+            .await;
+        assert_eq!(outcome.unwrap_err().error, error, "{status} {body}");
+    }
 }
 
 #[tokio::test]

@@ -327,6 +327,17 @@ fn a_strategy_that_makes_sense_or_is_the_providers_own_is_taken() {
 }
 
 #[test]
+fn places_in_the_path_may_be_the_agents_when_the_fields_are_known() {
+    let schema = json!({"type": "object", "properties": {"token": {"type": "string"}}});
+    let mut path = typed("path", &json!({"credential_schema": schema}));
+    path.api_base_url = Some("https://bot.test".to_owned());
+    assert_eq!(refused(&path), None);
+    // Asked so, the provider would be shown no credential.
+    path.user_info_endpoint = Some("/getMe".to_owned());
+    assert_eq!(refused(&path).as_deref(), Some("api_base_url"));
+}
+
+#[test]
 fn the_rules_of_a_validation_are_checked() {
     let params = json!({"validation": {"failure_status": "4xx"}});
     let field = refused(&typed("api_key", &params));
@@ -428,6 +439,10 @@ fn quirks_have_the_types_they_need() {
         ("scope_separator", json!(","), json!("")),
         ("token_request_format", json!("json"), json!("xml")),
         ("token_answer", json!({"pointer": "/a"}), json!("/a")),
+        ("basic_auth_encoding", json!("none"), json!("utf-8")),
+        ("invalid_grant_status", json!(400), json!(503)),
+        ("invalid_grant_status", json!(403), json!(429)),
+        ("invalid_grant_status", json!(499), json!("400")),
         (
             "error_in_200",
             json!({"pointer": "/ok", "values": [false]}),
