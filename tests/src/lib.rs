@@ -49,7 +49,7 @@ pub use contract::{Contract, Exchange};
 pub use database::{Database, TestDatabase};
 pub use disk::{SmallDisk, fill};
 pub use flow::{Connected, Requested};
-pub use guide::{Reader, Shown, Step, differences, program, steps};
+pub use guide::{Reader, Shown, Step, differences, program, programs, steps};
 pub use jwt::Verdicts;
 pub use nexus::{Nexus, Outcome, TestNexus, root};
 pub use proxy::LossyProxy;

@@ -368,6 +368,7 @@ impl Application {
             expires_at: answer
                 .expires_in
                 .map(|expires_in| self.ledger.now().plus(expires_in)),
+            fields: answer.fields,
         };
         let scopes = credential.scope.clone();
         let (expires_at, refreshable) = (credential.expires_at, credential.refresh_token.is_some());

@@ -453,6 +453,7 @@ impl Application {
             expires_at: answer
                 .expires_in
                 .map(|expires_in| self.ledger.now().plus(expires_in)),
+            fields: old.fields.updated(&answer.fields),
         }
     }
 

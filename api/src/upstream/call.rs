@@ -1,5 +1,6 @@
 //! What is known of a call to a token endpoint that brought no tokens.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use http::header::{DATE, RETRY_AFTER};
@@ -158,6 +159,9 @@ fn code(text: &str, secrets: &[&str]) -> Option<String> {
 /// The provider's sentence, or failing that its code. Some providers repeat the token they refuse.
 fn describe(body: &ErrorBody, secrets: &[&str]) -> Option<String> {
     let text = body.error_description.as_deref().unwrap_or(&body.error);
+    // One may be a part of another, which would then not be found any more.
+    let mut secrets = secrets.to_vec();
+    secrets.sort_by_key(|secret| Reverse(secret.len()));
     let text = secrets
         .iter()
         .filter(|secret| !secret.is_empty())
@@ -239,6 +243,15 @@ mod tests {
         assert_eq!(
             failure.description.as_deref(),
             Some("token [redacted] is old")
+        );
+        let within = answered(
+            400,
+            r#"{"error":"e","error_description":"an-art-ifact is old, rt too"}"#,
+            &["rt", "an-art-ifact"],
+        );
+        assert_eq!(
+            within.description.as_deref(),
+            Some("[redacted] is old, [redacted] too")
         );
         let long = format!(
             r#"{{"error":"e","error_description":"{}"}}"#,

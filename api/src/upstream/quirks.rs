@@ -1,6 +1,7 @@
 //! How a provider departs from the RFCs: members of its `params`, read once, heeded where they matter.
 
 use nexus_domain::secret::Secret;
+use nexus_domain::token_reading::TokenReading;
 use serde_json::{Map, Value};
 
 use super::call::CallFailure;
@@ -23,6 +24,8 @@ pub struct Quirks {
     pub(super) invalid_grant_status: Option<u16>,
     /// `id_token_as_access_token`: the provider's API takes the id token.
     pub(super) id_token_as_access_token: bool,
+    /// `token_answer`: where answers say what.
+    pub(super) reading: TokenReading,
 }
 
 /// How id and secret are written in HTTP Basic.
@@ -65,6 +68,7 @@ impl Quirks {
                 .and_then(Value::as_u64)
                 .and_then(|status| status.try_into().ok()),
             id_token_as_access_token: switch("id_token_as_access_token"),
+            reading: TokenReading::of(params),
         }
     }
 
@@ -88,10 +92,12 @@ impl Quirks {
             .collect()
     }
 
-    /// What a provider says without words, in words.
+    /// What a provider says without words, or in words of its own, in those of RFC 6749.
     pub(super) fn named(&self, mut failure: CallFailure) -> CallFailure {
         let status = failure.http_status;
-        if failure.is_wordless() && status.is_some() && status == self.invalid_grant_status {
+        let wordless =
+            failure.is_wordless() && status.is_some() && status == self.invalid_grant_status;
+        if wordless || self.reading.grant_gone.contains(&failure.error) {
             "invalid_grant".clone_into(&mut failure.error);
         }
         failure

@@ -7,12 +7,13 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
-use nexus_domain::secret::Secret;
+use nexus_domain::secret::{Secret, SecretMap};
 use oauth2::{
     AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet,
     EndpointSet, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
     RequestTokenError, TokenUrl,
 };
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::Upstream;
@@ -39,6 +40,8 @@ pub struct TokenAnswer {
     pub scope: Option<Vec<String>>,
     /// How long the access token lives, counted from the answer; none when it does not expire.
     pub expires_in: Option<Duration>,
+    /// What else agents are given of the answer (`params.token_answer.fields`).
+    pub fields: SecretMap,
 }
 
 impl From<TokenBody> for TokenAnswer {
@@ -54,6 +57,7 @@ impl From<TokenBody> for TokenAnswer {
                 .scopes
                 .map(|scopes| scopes.iter().map(|scope| scope.to_string()).collect()),
             expires_in: body.expires_in,
+            fields: SecretMap::default(),
         }
     }
 }
@@ -140,6 +144,7 @@ struct Call<'a> {
     http: &'a Http,
     provider: &'a ResolvedProvider,
     facts: Mutex<Option<Facts>>,
+    fields: Mutex<SecretMap>,
 }
 
 /// A trait of its own rather than a closure: a future over the closure cannot be proved to be `Send`.
@@ -158,6 +163,7 @@ impl Call<'_> {
             http,
             provider,
             facts: Mutex::default(),
+            fields: Mutex::default(),
         }
     }
 
@@ -181,10 +187,27 @@ impl Call<'_> {
             *response.status_mut() = StatusCode::BAD_REQUEST;
             response.headers_mut().remove(CONTENT_TYPE);
         } else if response.status().is_success() {
+            self.read(response.body_mut());
             *response.status_mut() = StatusCode::OK;
             response.headers_mut().remove(CONTENT_TYPE);
         }
         Ok(response)
+    }
+
+    /// Takes out of an answer what its provider keeps elsewhere, and leaves the tokens as they are read.
+    fn read(&self, body: &mut Vec<u8>) {
+        let reading = &self.provider.quirks.reading;
+        if reading.pointer.is_none() && reading.fields.is_empty() {
+            return;
+        }
+        let Ok(answer) = serde_json::from_slice::<Value>(body) else {
+            return;
+        };
+        *self.fields.lock().unwrap_or_else(PoisonError::into_inner) = reading.fields(&answer);
+        if let Some(tokens) = reading.tokens(&answer) {
+            let whole = std::mem::replace(body, tokens.to_string().into_bytes());
+            drop(Zeroizing::new(whole));
+        }
     }
 
     fn conclude<const N: usize>(
@@ -195,7 +218,14 @@ impl Call<'_> {
         let provider = self.provider;
         let error = match answer {
             Ok(body) => {
-                let mut answer = TokenAnswer::from(body);
+                let fields = self.fields.into_inner();
+                let mut answer = TokenAnswer {
+                    fields: fields.unwrap_or_else(PoisonError::into_inner),
+                    ..TokenAnswer::from(body)
+                };
+                if let Some(token_type) = &provider.quirks.reading.token_type {
+                    answer.token_type.clone_from(token_type);
+                }
                 answer.scope = answer.scope.map(|scope| provider.quirks.split(scope));
                 return Ok(answer);
             }

@@ -23,6 +23,7 @@ pub const NAMED_PARAMS: &[&str] = &[
     "scope_separator",
     "skip_scope_on_auth",
     "skip_scope_on_exchange",
+    "token_answer",
     "token_request_format",
     "validation",
 ];

@@ -9,6 +9,7 @@ use super::profile::present;
 use super::{AuthType, InvalidProfile, ProviderProfile};
 use crate::credential_check;
 use crate::strategy::{self, is_token};
+use crate::token_reading;
 
 const NAME_LENGTH: usize = 64;
 const A_DAY: u64 = 86_400;
@@ -117,6 +118,7 @@ impl ProviderProfile {
                     "must be `form` or `none`",
                 )?,
                 ("error_in_200", value) => validate_error_in_200(value)?,
+                ("token_answer", value) => token_reading::check(value)?,
                 ("invalid_grant_status", value) => rule(
                     value
                         .as_u64()

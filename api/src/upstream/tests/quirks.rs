@@ -193,3 +193,48 @@ async fn the_id_token_may_be_what_the_providers_api_takes() {
     let (_, outcome) = refreshed(quirk, &json!({"access_token": "at"})).await;
     assert_eq!(outcome.unwrap().access_token.expose(), "at");
 }
+
+#[tokio::test]
+async fn tokens_are_read_where_the_provider_puts_them() {
+    let user = json!({"id": "U1", "access_token": "of the user", "scope": "search:read", "token_type": "user"});
+    let both = json!({"ok": true, "access_token": "of the bot", "refresh_token": "of the bot",
+        "team": {"id": "T1"}, "authed_user": user});
+    let top = json!({"ok": true, "access_token": "refreshed", "token_type": "user", "team": {"id": "T1"}});
+    let here = json!({"token_answer": {"token_type": "Bearer", "fields": {"team_id": "/team/id"}}});
+    let inside = json!({"token_answer": {"pointer": "/authed_user", "fields": {"team_id": "/team/id", "user_id": "/authed_user/id"}}});
+    for (quirk, answer, token, token_type, fields) in [
+        (json!({}), &both, "of the bot", "Bearer", json!({})),
+        (json!({}), &top, "refreshed", "user", json!({})),
+        (here, &top, "refreshed", "Bearer", json!({"team_id": "T1"})),
+        (
+            inside.clone(),
+            &both,
+            "of the user",
+            "user",
+            json!({"team_id": "T1", "user_id": "U1"}),
+        ),
+        (inside, &top, "refreshed", "user", json!({"team_id": "T1"})),
+    ] {
+        let (_, outcome) = refreshed(quirk.clone(), answer).await;
+        let read = outcome.unwrap();
+        assert_eq!(read.access_token.expose(), token, "{quirk}");
+        assert_eq!(read.token_type, token_type, "{quirk}");
+        assert_eq!(Some(read.fields.expose()), fields.as_object(), "{quirk}");
+        // The bot's is not the user's.
+        let refresh_token = read.refresh_token.as_ref().map(Secret::expose);
+        assert_eq!(
+            refresh_token,
+            (token == "of the bot").then_some("of the bot")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_providers_own_word_for_a_grant_that_is_gone_is_understood() {
+    let answer = json!({"error": "bad_refresh_token", "error_description": "It is spent."});
+    let quirk = json!({"token_answer": {"grant_gone": ["bad_refresh_token"]}});
+    for (quirk, error) in [(json!({}), "bad_refresh_token"), (quirk, "invalid_grant")] {
+        let (_, outcome) = refreshed(quirk, &answer).await;
+        assert_eq!(outcome.unwrap_err().error, error);
+    }
+}
