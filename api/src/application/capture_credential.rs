@@ -27,6 +27,8 @@ pub struct CaptureSchema {
     pub provider_name: String,
     /// A JSON schema of the credential's fields.
     pub schema: Value,
+    /// The host that the user is sent back to.
+    pub returns_to: Option<String>,
 }
 
 /// What became of a credential that was filled in.
@@ -181,6 +183,7 @@ impl Application {
         Ok(CaptureSchema {
             provider_name: provider.state.profile.name.clone(),
             schema: default_credential_schema(&provider.state.profile),
+            returns_to: return_url(row)?.host_str().map(str::to_owned),
         })
     }
 }
