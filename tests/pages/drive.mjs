@@ -74,12 +74,7 @@ const orders = {
   },
 
   async back() {
-    try {
-      await page.goBack();
-      return {};
-    } catch (error) {
-      return { error: error.message };
-    }
+    await page.goBack();
   },
 
   // By label, as people find fields.
@@ -202,13 +197,13 @@ const orders = {
     return troubles;
   },
 
-  async shoot({ path }) {
+  async shoot({ path, height: most }) {
     const main = await page.$('main');
     const box = await main.boundingBox();
     const { width } = page.viewport();
     const margin = 16;
     const left = Math.max(0, box.x - margin);
-    const clip = { x: left, y: Math.max(0, box.y - margin), width: Math.min(width - left, box.width + 2 * margin), height: box.height + 2 * margin };
+    const clip = { x: left, y: Math.max(0, box.y - margin), width: Math.min(width - left, box.width + 2 * margin), height: Math.min(most, box.height + 2 * margin) };
     await page.screenshot({ path, clip, captureBeyondViewport: true });
   },
 };

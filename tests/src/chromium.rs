@@ -188,9 +188,9 @@ impl Chromium {
         status(&self.order(&json!({"do": "open", "url": url})))
     }
 
-    /// Goes back; whether there was a page.
-    pub fn back(&mut self) -> bool {
-        self.order(&json!({"do": "back"}))["error"].is_null()
+    /// Goes back, be it to the browser's own page that asks whether to send a form again.
+    pub fn back(&mut self) {
+        self.order(&json!({"do": "back"}));
     }
 
     /// Fills in fields by their labels: texts, `true` and `false` for boxes, values for choices.
@@ -223,12 +223,17 @@ impl Chromium {
         serde_json::from_value(self.order(&json!({"do": "look"}))).expect("a page")
     }
 
-    /// What axe finds wrong with the page; panics when it judged nothing.
+    /// What axe finds wrong with the page, or cannot decide; panics when it judged nothing.
     pub fn judge(&mut self) -> Vec<Value> {
         let mut verdict = self.order(&json!({"do": "judge"}));
         let passed = verdict["passed"].as_u64().expect("a number");
         assert!(passed > 10, "axe looked at {passed} rules");
-        serde_json::from_value(verdict["violations"].take()).expect("a list")
+        let mut found = Vec::new();
+        for kind in ["violations", "undecided"] {
+            let told: Vec<Value> = serde_json::from_value(verdict[kind].take()).expect("a list");
+            found.extend(told);
+        }
+        found
     }
 
     /// Where the focus goes from the top of the page to its end; panics where one does not see it.
@@ -256,9 +261,9 @@ impl Chromium {
         serde_json::from_value(self.order(&json!({"do": "troubles"}))).expect("a list")
     }
 
-    /// Takes a picture of the page's content, PNG.
-    pub fn shoot(&mut self, path: &Path) {
-        self.order(&json!({"do": "shoot", "path": path}));
+    /// Takes a picture of the page's content, PNG, so much of it from the top.
+    pub fn shoot(&mut self, path: &Path, height: u32) {
+        self.order(&json!({"do": "shoot", "path": path, "height": height}));
     }
 }
 

@@ -14,6 +14,9 @@ struct Arguments {
     directory: PathBuf,
 }
 
+/// Pictures are for a glance.
+const HEIGHT: u32 = 680;
+
 fn profiles() -> [Value; 3] {
     [
         json!({"name": "Weather", "auth_type": "api_key"}),
@@ -54,16 +57,16 @@ async fn main() {
 
     browser.fresh(Sight::new(false, wide));
     browser.open(&form(&nexus, "Weather").await);
-    browser.shoot(&picture("form-light"));
+    browser.shoot(&picture("form-light"), HEIGHT);
 
     browser.fresh(Sight::new(true, wide));
     browser.open(&form(&nexus, "Storage").await);
-    browser.shoot(&picture("form-dark"));
+    browser.shoot(&picture("form-dark"), HEIGHT);
 
     browser.fresh(Sight::new(true, narrow));
     let bank = form(&nexus, "Example Bank").await;
     browser.open(&bank);
-    browser.shoot(&picture("form-narrow"));
+    browser.shoot(&picture("form-narrow"), HEIGHT);
 
     browser.fresh(Sight::new(false, wide));
     browser.open(&bank);
@@ -71,7 +74,7 @@ async fn main() {
         json!({"User": "ann", "Access token": "wrong", "Region": "eu", "Port (optional)": "99999"}),
     );
     browser.submit();
-    browser.shoot(&picture("form-errors"));
+    browser.shoot(&picture("form-errors"), HEIGHT);
 
     let mut unknown = nexus.callback();
     unknown.set_query(Some("code=x&state=unknown"));
@@ -81,6 +84,6 @@ async fn main() {
     ] {
         browser.fresh_as(sight, "example-7d0e");
         browser.open(&unknown);
-        browser.shoot(&picture(name));
+        browser.shoot(&picture(name), HEIGHT);
     }
 }

@@ -97,7 +97,7 @@ fn shown(
         @if !wrong.is_empty() { (summary(fields, wrong)) }
         (introduction(capture))
         (form(state, fields, sent, wrong))
-        (promise(name))
+        (promise(capture))
     };
     page(status, &title, &heading, &content)
 }
@@ -132,15 +132,15 @@ fn introduction(capture: &CaptureSchema) -> Markup {
     }
 }
 
-/// What becomes of it.
-fn promise(name: &str) -> Markup {
+/// What becomes of what is typed.
+fn promise(capture: &CaptureSchema) -> Markup {
     html! {
         section.promise aria-labelledby="promise" {
-            h2 #promise { "What happens to it" }
+            h2 #promise { "What happens to what you enter" }
             ul {
+                @if capture.may_be_tried { li { "The vault tries it at " bdi { (capture.provider_name) } " first." } }
                 li { "It is stored encrypted." }
                 li { "It is given only to programs that hold this connection, and each time is recorded." }
-                li { "The vault may try it at " bdi { (name) } " before it is stored." }
             }
         }
     }
