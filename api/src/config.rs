@@ -20,6 +20,7 @@ mod access;
 mod database;
 mod effective;
 mod error;
+mod files;
 mod keys;
 mod parse;
 mod settings;

@@ -67,6 +67,11 @@ pub fn decode_key(text: &str) -> Option<KeyMaterial> {
     Some(KeyMaterial::from_bytes(bytes.as_slice().try_into().ok()?))
 }
 
+/// The content of a file that a setting names, and whose permissions the operator answers for.
+pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    file::read(path)
+}
+
 fn encode_key(key: &KeyMaterial) -> Zeroizing<String> {
     Zeroizing::new(BASE64.encode(key.expose()))
 }

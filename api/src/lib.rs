@@ -4,6 +4,7 @@
 pub mod application;
 pub mod apply;
 pub mod config;
+pub mod health_check;
 mod hex;
 pub mod http;
 pub mod keys;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use nexus_api::config::{Config, Settings};
+use nexus_api::health_check::check_health;
 use nexus_api::logging;
 use nexus_api::panics::keep_messages_out_of_the_log;
 use nexus_api::server::serve;
@@ -29,6 +30,8 @@ enum Command {
     Serve,
     /// Prints the effective configuration, secrets redacted; writes nothing.
     CheckConfig,
+    /// Asks the vault that runs with these settings whether it is healthy: exit code 0 when it is, 1 when not.
+    Health,
 }
 
 fn main() -> ExitCode {
@@ -52,12 +55,14 @@ fn report(error: &anyhow::Error) {
 fn start() -> anyhow::Result<()> {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let config = cli.settings.with_sources(&matches).validate()?;
+    let config = cli.settings.with_sources(&matches);
+    let config = config.with_secret_files()?.validate()?;
     match cli.command {
         Some(Command::CheckConfig) => {
             print(&config);
             Ok(())
         }
+        Some(Command::Health) => Ok(check_health(config.bind_address, config.gateway_port)?),
         Some(Command::Serve) | None => {
             let _flushed = logging::start(config.log_format, std::io::stderr());
             keep_messages_out_of_the_log();

@@ -74,6 +74,11 @@ fn credentials_show_no_token_and_no_field() {
         id_token: Some(secret()),
         scope: Vec::new(),
         expires_at: None,
+        fields: SecretMap::new(
+            [("instance_url".to_owned(), json!(CANARY))]
+                .into_iter()
+                .collect(),
+        ),
     };
     shows_nothing(&Credential::OAuth2(credential));
     let fields = BTreeMap::from([("secret_key".to_owned(), json!(CANARY))]);
@@ -86,5 +91,10 @@ fn credentials_show_no_token_and_no_field() {
         id_token: Some(secret()),
         scope: None,
         expires_in: None,
+        fields: SecretMap::new(
+            [("instance_url".to_owned(), json!(CANARY))]
+                .into_iter()
+                .collect(),
+        ),
     });
 }

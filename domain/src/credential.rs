@@ -31,6 +31,9 @@ pub struct OAuth2Credential {
     pub scope: Vec<String>,
     /// When the access token expires, if the provider told.
     pub expires_at: Option<Timestamp>,
+    /// What else agents are given of the provider's answer, as texts: `params.token_answer.fields`.
+    #[serde(default)]
+    pub fields: SecretMap,
 }
 
 /// What the user typed into a form: the fields that the provider's credential schema names.
@@ -101,6 +104,8 @@ struct WrittenOAuth2<'a> {
     scope: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    fields: &'a Map<String, Value>,
 }
 
 impl<'a> From<&'a OAuth2Credential> for WrittenOAuth2<'a> {
@@ -112,6 +117,7 @@ impl<'a> From<&'a OAuth2Credential> for WrittenOAuth2<'a> {
             id_token: credential.id_token.as_ref().map(Secret::expose),
             scope: &credential.scope,
             expires_at: credential.expires_at,
+            fields: credential.fields.expose(),
         }
     }
 }
@@ -128,6 +134,7 @@ mod tests {
     const FULL: &str = r#"{"oauth2":{"access_token":"access-canary","token_type":"Bearer","refresh_token":"refresh-canary","id_token":"id-canary","scope":["openid","email"],"expires_at":"2026-11-24T15:04:05.123456Z"}}"#;
     const BARE: &str =
         r#"{"oauth2":{"access_token":"access-canary","token_type":"Bearer","scope":[]}}"#;
+    const WITH_FIELDS: &str = r#"{"oauth2":{"access_token":"access-canary","token_type":"Bearer","scope":[],"fields":{"instance_url":"https://canary.test"}}}"#;
     const STATIC: &str = r#"{"static":{"fields":{"api_key":"static-canary","region":"eu"}}}"#;
 
     fn written(credential: &Credential) -> String {
@@ -142,6 +149,7 @@ mod tests {
             id_token: Some(Secret::new("id-canary")),
             scope: vec!["openid".into(), "email".into()],
             expires_at: Some(Timestamp::from_micros(1_795_532_645_123_456)),
+            fields: SecretMap::default(),
         })
     }
 
@@ -161,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_frozen_plaintext_of_every_kind_reads_back() {
-        for frozen in [FULL, BARE, STATIC] {
+        for frozen in [FULL, BARE, WITH_FIELDS, STATIC] {
             assert_eq!(
                 written(&Credential::from_plaintext(frozen.as_bytes()).unwrap()),
                 frozen
@@ -236,9 +244,10 @@ mod tests {
             option::of(secret()),
             vec(any::<String>(), 0..3),
             option::of(expiry),
+            vec((any::<String>(), any::<String>()), 0..3).prop_map(texts),
         );
         parts.prop_map(
-            |(access_token, token_type, refresh_token, id_token, scope, expires_at)| {
+            |(access_token, token_type, refresh_token, id_token, scope, expires_at, fields)| {
                 Credential::OAuth2(OAuth2Credential {
                     access_token,
                     token_type,
@@ -246,6 +255,7 @@ mod tests {
                     id_token,
                     scope,
                     expires_at,
+                    fields,
                 })
             },
         )
@@ -253,14 +263,19 @@ mod tests {
 
     fn any_static() -> impl Strategy<Value = Credential> {
         vec((any::<String>(), any::<String>()), 0..4).prop_map(|fields| {
-            let fields = fields
-                .into_iter()
-                .map(|(name, text)| (name, Value::String(text)))
-                .collect();
             Credential::Static(StaticCredential {
-                fields: SecretMap::new(fields),
+                fields: texts(fields),
             })
         })
+    }
+
+    fn texts(fields: Vec<(String, String)>) -> SecretMap {
+        let fields = fields.into_iter();
+        SecretMap::new(
+            fields
+                .map(|(name, text)| (name, Value::String(text)))
+                .collect(),
+        )
     }
 
     proptest! {

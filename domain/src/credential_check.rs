@@ -1,11 +1,13 @@
 //! Whether a provider's answer says that it takes a credential: `params.validation`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::provider::{InvalidProfile, ProviderProfile};
+use crate::strategy::{is_framing, is_token};
 
 /// The statuses that refuse a credential when nothing is said.
 const REFUSALS: [u16; 2] = [401, 403];
@@ -15,6 +17,8 @@ const REFUSALS: [u16; 2] = [401, 403];
 pub struct CheckRules {
     /// The provider is not asked.
     pub skip: bool,
+    /// Headers that the request has beside the credential's.
+    pub headers: BTreeMap<String, String>,
     /// An answer with one of these statuses is a refusal.
     pub failure_status: Vec<u16>,
     /// So is one that holds one of these texts, whatever its status.
@@ -38,6 +42,7 @@ impl Default for CheckRules {
     fn default() -> Self {
         Self {
             skip: false,
+            headers: BTreeMap::new(),
             failure_status: REFUSALS.to_vec(),
             failure_body_contains: Vec::new(),
             success_body_contains: Vec::new(),
@@ -96,6 +101,7 @@ fn read(given: &Value) -> Result<CheckRules, InvalidProfile> {
     })?;
     Ok(CheckRules {
         skip,
+        headers: read_headers(given)?,
         failure_status: if says(given, "failure_status") {
             statuses
         } else {
@@ -106,6 +112,22 @@ fn read(given: &Value) -> Result<CheckRules, InvalidProfile> {
         success_body_contains: member_texts(given, "success_body_contains")
             .ok_or_else(|| broken("params.validation.success_body_contains", texts))?,
     })
+}
+
+fn read_headers(given: &Value) -> Result<BTreeMap<String, String>, InvalidProfile> {
+    let field = "params.validation.headers";
+    let message = "must have texts that a header can hold, by the names of headers";
+    let headers: BTreeMap<String, String> =
+        member(given, "headers").ok_or_else(|| broken(field, message))?;
+    let fits = |(name, value): (&String, &String)| {
+        let visible = |byte: u8| matches!(byte, b'\t' | b' '..=b'~');
+        !name.is_empty() && is_token(name) && value.bytes().all(visible)
+    };
+    if headers.iter().all(fits) && !headers.keys().any(|name| is_framing(name)) {
+        Ok(headers)
+    } else {
+        Err(broken(field, message))
+    }
 }
 
 /// One, or a list.
@@ -218,6 +240,10 @@ mod tests {
         let null = json!({"skip": null, "failure_status": null, "failure_body_contains": null, "success_body_contains": null, "later": 1});
         assert_eq!(read(&null), Ok(CheckRules::default()));
         assert!(read(&json!({"skip": true})).is_ok_and(|rules| rules.skip));
+        let headers = read(&json!({"headers": {"X-Version": "2"}}))
+            .unwrap()
+            .headers;
+        assert_eq!(headers["X-Version"], "2");
         assert_eq!(
             CheckRules::of(&ProviderProfile::default()),
             CheckRules::default()
@@ -261,6 +287,17 @@ mod tests {
             (
                 json!({"success_body_contains": ["a", ""]}),
                 "params.validation.success_body_contains",
+            ),
+            (json!({"headers": ["a"]}), "params.validation.headers"),
+            (json!({"headers": {"A": 1}}), "params.validation.headers"),
+            (json!({"headers": {"A B": ""}}), "params.validation.headers"),
+            (
+                json!({"headers": {"A": "b\n"}}),
+                "params.validation.headers",
+            ),
+            (
+                json!({"headers": {"Host": "b"}}),
+                "params.validation.headers",
             ),
         ] {
             assert_eq!(check(&rules).unwrap_err().field, field, "{rules}");

@@ -27,6 +27,7 @@ pub mod session;
 pub mod strategy;
 pub mod stream;
 pub mod time;
+pub mod token_reading;
 pub mod vault;
 
 #[cfg(test)]

@@ -59,6 +59,14 @@ impl SecretMap {
         &self.0
     }
 
+    /// These fields, and in place of those that `newer` has, too, its own.
+    #[must_use]
+    pub fn updated(&self, newer: &Self) -> Self {
+        let mut fields = self.0.clone();
+        fields.extend(newer.0.clone());
+        Self(fields)
+    }
+
     /// Whether it has no fields.
     #[must_use]
     pub fn is_empty(&self) -> bool {

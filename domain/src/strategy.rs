@@ -11,8 +11,8 @@ mod check;
 mod scheme;
 
 pub(crate) use check::check;
-pub(crate) use scheme::is_token;
 pub use scheme::{Encoding, HmacAlgo, InvalidSetting, Scheme};
+pub(crate) use scheme::{is_framing, is_token};
 
 /// How an agent puts a credential into a request, as it is served beside the credential.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ pub trait Projection: Send + Sync + 'static {
     /// version serve, a column that those do not have reads as NULL: [`Projection::from_values`]
     /// takes NULL for every column that was added.
     const COLUMNS: &'static [Column];
-    /// Column lists of further indexes, such as `workspace_id, provider_id`.
+    /// Column lists of further indexes, such as `workspace_id, provider_id`; rows whose first column is NULL are not in them.
     const INDEXES: &'static [&'static str];
     /// A row.
     type Row: Clone + PartialEq + std::fmt::Debug + Send + Sync;

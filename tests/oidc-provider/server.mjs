@@ -1,7 +1,9 @@
 // A real OpenID provider (npm `oidc-provider`) on a loopback port.
 //
 //   node server.mjs --redirect-uri http://127.0.0.1:8090/auth/callback [--redirect-uri …]
-//                   [--port 0] [--access-token-ttl 3600] [--refresh-token-ttl 86400]
+//                   [--port 0] [--access-token-ttl 3600] [--refresh-token-ttl 86400] [--attached]
+//
+// It serves until it gets a signal, or, attached, until its standard input ends.
 //
 // The first line on standard output says where it listens and which clients it knows:
 //   {"event":"ready","issuer":"http://127.0.0.1:NNNN","clients":[…]}
@@ -10,7 +12,8 @@
 //   {"event":"grant.error","grant_type":"refresh_token","client_id":"nexus-demo","error":"invalid_grant"}
 //   {"event":"grant.revoked","grant_type":"refresh_token","client_id":"nexus-demo"}
 //
-// POST /test/forget-grants withdraws every consent given so far.
+// POST /test/forget-grants withdraws every consent given so far. POST /test/rotate-keys makes a new signing key and
+// forgets the old one; it answers {"kid":"signing-2"}.
 //
 // Refresh tokens rotate at every use, and a consumed one that comes back revokes its whole grant. Sign-in and consent
 // are plain forms: whoever keeps cookies can post `prompt=login&login=alice&password=any`, then `prompt=consent`, to
@@ -20,6 +23,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 import { parseArgs } from 'node:util';
 import { Provider } from 'oidc-provider';
+import { createMemoryAdapter } from 'oidc-provider/lib/adapters/memory_adapter.js';
 
 const { values: options } = parseArgs({
   options: {
@@ -27,6 +31,7 @@ const { values: options } = parseArgs({
     'redirect-uri': { type: 'string', multiple: true, default: [] },
     'access-token-ttl': { type: 'string', default: '3600' },
     'refresh-token-ttl': { type: 'string', default: '86400' },
+    attached: { type: 'boolean', default: false },
   },
 });
 
@@ -67,20 +72,35 @@ function signingClient(client_id, alg, { publicKey, privateKey }) {
   };
 }
 
+// A client whose id and secret have to be form-encoded before they are joined by a colon (RFC 6749, section 2.3.1).
+function oddClient(client_id, client_secret) {
+  return { ...client(client_id, 'client_secret_basic'), client_secret };
+}
+
 const clients = [
   client('nexus-demo', 'client_secret_post'),
   client('nexus-basic', 'client_secret_basic'),
+  oddClient('nexus: odd+100%/2b', 'odd: +/%2B&=~ secret'),
   client('nexus-public', 'none'),
   signingClient('nexus-ps256', 'PS256', generateKeyPairSync('rsa', { modulusLength: 2048 })),
   signingClient('nexus-es256', 'ES256', generateKeyPairSync('ec', { namedCurve: 'P-256' })),
 ];
 
-const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+// What has been issued outlives a provider, which is made anew for new keys.
+const adapter = createMemoryAdapter();
+let generation = 0;
 
-function configuration() {
+function signingKey() {
+  generation += 1;
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  return { ...privateKey.export({ format: 'jwk' }), kid: `signing-${generation}`, use: 'sig', alg: 'RS256' };
+}
+
+function configuration(key) {
   return {
+    adapter,
     clients,
-    jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), kid: 'signing-1', use: 'sig', alg: 'RS256' }] },
+    jwks: { keys: [key] },
     cookies: { keys: ['a loopback provider keeps no secrets'] },
     claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'] },
     findAccount: (_ctx, accountId) => ({
@@ -127,14 +147,23 @@ async function forget(provider, id) {
 const server = createServer();
 server.listen(Number(options.port), '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
-  const provider = new Provider(issuer, configuration());
-  report(provider);
   const grants = new Set();
-  provider.on('grant.saved', (grant) => grants.add(grant.jti));
+  let provider;
+  function begin(key) {
+    provider = new Provider(issuer, configuration(key));
+    report(provider);
+    provider.on('grant.saved', (grant) => grants.add(grant.jti));
+    return key.kid;
+  }
+  begin(signingKey());
   server.on('request', async (request, response) => {
-    if (request.method === 'POST' && request.url === '/test/forget-grants') {
+    const asked = `${request.method} ${request.url}`;
+    if (asked === 'POST /test/forget-grants') {
       await Promise.all([...grants].map((id) => forget(provider, id)));
       response.writeHead(204).end();
+    } else if (asked === 'POST /test/rotate-keys') {
+      const kid = begin(signingKey());
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ kid }));
     } else {
       provider.callback()(request, response);
     }
@@ -148,6 +177,9 @@ server.listen(Number(options.port), '127.0.0.1', () => {
   });
 });
 
+if (options.attached) {
+  process.stdin.on('end', () => process.exit(0)).resume();
+}
 for (const signal of ['SIGINT', 'SIGTERM']) {
   process.on(signal, () => process.exit(0));
 }

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+use serde_json::Value;
 use url::Url;
 
 use crate::client::http;
@@ -54,6 +55,32 @@ impl Browser {
         self.go(action, Some(form), stop).await
     }
 
+    /// Posts the page's form with what is filled in already and these fields besides; goes on like [`Browser::open`].
+    pub async fn fill(
+        &self,
+        page: &Page,
+        fields: &[(&str, &str)],
+        stop: impl Fn(&Url) -> bool,
+    ) -> Result<Page, Url> {
+        let form = page.form();
+        let hidden = form.hidden.iter();
+        let hidden = hidden.map(|(name, value)| (name.as_str(), value.as_str()));
+        let filled = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(hidden.chain(fields.iter().copied()))
+            .finish();
+        self.go(form.action, Some(filled), stop).await
+    }
+
+    /// Sends JSON as a script of the page would; returns the status.
+    pub async fn send(&self, method: &str, url: Url, body: &Value) -> u16 {
+        let method = method.parse().expect("a method");
+        let request = http()
+            .request(method, url.clone())
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        self.exchange(&url, request).await.status().as_u16()
+    }
+
     async fn go(
         &self,
         mut url: Url,
@@ -91,9 +118,12 @@ impl Browser {
                 .body(form),
             None => http().get(url.clone()),
         };
-        let request = request
-            .header("accept", "text/html")
-            .header(COOKIE, self.cookies_for(url));
+        self.exchange(url, request.header("accept", "text/html"))
+            .await
+    }
+
+    async fn exchange(&self, url: &Url, request: reqwest::RequestBuilder) -> reqwest::Response {
+        let request = request.header(COOKIE, self.cookies_for(url));
         let response = request.send().await.expect("the site answers");
         let set = response.headers().get_all(SET_COOKIE).iter();
         set.filter_map(|value| value.to_str().ok())
@@ -143,10 +173,74 @@ impl Page {
         let from = self.html.find(&format!("name=\"{name}\""))?;
         attribute(&self.html[from..], "value")
     }
+
+    /// Whether there is a form field of this name.
+    pub fn has_field(&self, name: &str) -> bool {
+        self.html.contains(&format!("name=\"{name}\""))
+    }
+
+    /// The first link whose address ends so.
+    pub fn link(&self, end: &str) -> Option<Url> {
+        let addresses = tags(&self.html, "a ").filter_map(|(_, link)| attribute(link, " href"));
+        let mut fitting = addresses.filter(|address| address.ends_with(end));
+        fitting
+            .next()
+            .map(|address| self.url.join(&address).expect("an address"))
+    }
+
+    fn form(&self) -> Form {
+        let form = tags(&self.html, "form").next();
+        let (start, form) = form.unwrap_or_else(|| panic!("no form: {}", self.html));
+        let inside = &self.html[start..];
+        let inside = &inside[..inside.find("</form").unwrap_or(inside.len())];
+        let fields = tags(inside, "input").map(|(_, input)| input);
+        let hidden = fields.filter(|input| attribute(input, " type").as_deref() == Some("hidden"));
+        Form {
+            action: self
+                .url
+                .join(&attribute(form, " action").unwrap_or_default())
+                .expect("a form's address"),
+            hidden: hidden
+                .filter_map(|input| {
+                    let value = attribute(input, " value").unwrap_or_default();
+                    Some((attribute(input, " name")?, value))
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Where a form is sent, and what is filled in already.
+struct Form {
+    action: Url,
+    hidden: Vec<(String, String)>,
+}
+
+/// The tags of a name, each with where it begins.
+fn tags<'a>(html: &'a str, name: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
+    let open = format!("<{name}");
+    let starts: Vec<usize> = html.match_indices(&open).map(|(at, _)| at).collect();
+    starts.into_iter().filter_map(move |at| {
+        let tag = &html[at..at + html[at..].find('>')?];
+        Some((at, tag))
+    })
 }
 
 fn attribute(html: &str, name: &str) -> Option<String> {
     let from = html.find(&format!("{name}=\""))? + name.len() + 2;
     let value = &html[from..from + html[from..].find('"')?];
-    Some(value.replace("&amp;", "&"))
+    let entities = [
+        ("&quot;", "\""),
+        ("&#x27;", "'"),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&amp;", "&"),
+    ];
+    Some(
+        entities
+            .iter()
+            .fold(value.to_owned(), |value, (entity, character)| {
+                value.replace(entity, character)
+            }),
+    )
 }

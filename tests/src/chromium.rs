@@ -194,7 +194,7 @@ impl Chromium {
     }
 
     /// Fills in fields by their labels: texts, `true` and `false` for boxes, values for choices.
-    pub fn fill(&mut self, fields: Value) {
+    pub fn fill(&mut self, fields: &Value) {
         self.order(&json!({"do": "fill", "fields": fields}));
     }
 

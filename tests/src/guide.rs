@@ -60,11 +60,17 @@ pub fn steps(markdown: &str) -> Vec<Step> {
 
 /// The one block of a Markdown document that is fenced as this kind; panics when there is none, or more than one.
 pub fn program(markdown: &str, kind: &str) -> String {
-    let found = blocks(markdown).into_iter();
-    let mut found = found.filter(|(_, its_kind, _)| *its_kind == kind);
-    let (_, _, content) = found.next().unwrap_or_else(|| panic!("no {kind}"));
+    let mut found = programs(markdown, kind).into_iter();
+    let content = found.next().unwrap_or_else(|| panic!("no {kind}"));
     assert!(found.next().is_none(), "more than one program in {kind}");
     content
+}
+
+/// Every block of a Markdown document that is fenced as this kind.
+pub fn programs(markdown: &str, kind: &str) -> Vec<String> {
+    let found = blocks(markdown).into_iter();
+    let found = found.filter(|(_, its_kind, _)| *its_kind == kind);
+    found.map(|(_, _, content)| content).collect()
 }
 
 /// Every fenced block: the number of its first line, its kind, what it holds.

@@ -51,12 +51,12 @@ pub use contract::{Contract, Exchange};
 pub use database::{Database, TestDatabase};
 pub use disk::{SmallDisk, fill};
 pub use flow::{Connected, Requested};
-pub use guide::{Reader, Shown, Step, differences, program, steps};
+pub use guide::{Reader, Shown, Step, differences, program, programs, steps};
 pub use jwt::Verdicts;
 pub use nexus::{Nexus, Outcome, TestNexus, root};
 pub use proxy::LossyProxy;
 pub use python::{python_with_libraries, python_with_the_client};
-pub use real::RealProvider;
+pub use real::{DjangoProvider, Glewlwyd, RealProvider};
 pub use scripted::{
     AccountCall, Gate, IdTokenFault, Reply, ScriptedApplication, ScriptedBackend, ScriptedProvider,
     TokenCall, Visit, Wire,

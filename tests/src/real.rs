@@ -1,22 +1,34 @@
-//! The real OpenID provider of `tests/oidc-provider`.
+//! Real providers: the OpenID provider of `tests/oidc-provider`, and those of `tests/providers`.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+mod announced;
+mod django;
+mod glewlwyd;
+
+use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use url::Url;
 
 use crate::browser::Browser;
 use crate::nexus::root;
-use crate::wait::until;
+use announced::Announced;
+pub use django::DjangoProvider;
+pub use glewlwyd::Glewlwyd;
+
+/// What `tests/providers/NAME/install` has put into the target directory of this executable; panics when it has not.
+fn installed(name: &str, path: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("this executable");
+    let mut places = own.ancestors().map(|place| place.join(name).join(path));
+    let found = places.find(|place| place.exists());
+    found.unwrap_or_else(|| panic!("run scripts/test, or tests/providers/{name}/install"))
+}
 
 /// A running npm `oidc-provider`; stopped when dropped.
 #[derive(Debug)]
 pub struct RealProvider {
-    child: Child,
+    process: Announced,
     issuer: String,
-    lines: Arc<Mutex<Vec<Value>>>,
 }
 
 impl RealProvider {
@@ -28,28 +40,15 @@ impl RealProvider {
             "run scripts/test, or npm ci in {}",
             directory.display()
         );
-        let mut child = Command::new("node")
+        let mut command = Command::new("node");
+        command
             .current_dir(&directory)
             .args(["server.mjs", "--redirect-uri", redirect_uri.as_str()])
             .args(["--access-token-ttl", &access_token_ttl.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("node starts");
-        let lines = keep(child.stdout.take().expect("piped"));
-        let ready = until("the OpenID provider is ready", || {
-            std::future::ready(lines.lock().unwrap().first().cloned())
-        });
-        let issuer = ready.await["issuer"]
-            .as_str()
-            .expect("an issuer")
-            .to_owned();
-        RealProvider {
-            child,
-            issuer,
-            lines,
-        }
+            .arg("--attached");
+        let process = Announced::start(command).await;
+        let issuer = process.text("issuer");
+        RealProvider { process, issuer }
     }
 
     /// Its address.
@@ -69,11 +68,17 @@ impl RealProvider {
 
     /// The private key, PEM, of a client that proves itself with a signature.
     pub fn private_key(&self, client: &str) -> String {
-        let lines = self.lines.lock().unwrap();
-        let clients = lines[0]["clients"].as_array().expect("clients");
-        let found = clients.iter().find(|known| known["client_id"] == client);
-        let key = &found.expect("a client")["private_key"];
+        let key = &self.process.client(client)["private_key"];
         key.as_str().expect("a key").to_owned()
+    }
+
+    /// A profile of the client whose id and secret hold what a form has to encode.
+    pub fn odd_profile(&self, name: &str) -> Value {
+        let client = self.process.client("nexus: odd+100%/2b");
+        let mut profile = self.profile(name, "", "client_secret_basic");
+        profile["client_id"] = client["client_id"].clone();
+        profile["client_secret"] = client["client_secret"].clone();
+        profile
     }
 
     /// A profile to register it with, of a client that proves itself with a signature.
@@ -121,6 +126,20 @@ impl RealProvider {
         assert_eq!(response.status(), 204);
     }
 
+    /// Gives it a new signing key and takes the old one away; returns the new key's id.
+    pub async fn rotate_keys(&self) -> String {
+        let url = format!("{}/test/rotate-keys", self.issuer);
+        let response = crate::client::http().post(url).send().await;
+        let response = response.expect("the provider answers");
+        let said: Value = response.json().await.expect("JSON");
+        said["kid"].as_str().expect("a key id").to_owned()
+    }
+
+    /// Its user info endpoint.
+    pub fn user_info(&self) -> String {
+        format!("{}/me", self.issuer)
+    }
+
     /// How many grants of this type it has made (`authorization_code`, `refresh_token`).
     pub fn granted(&self, grant_type: &str) -> usize {
         self.count("grant.success", grant_type)
@@ -132,31 +151,10 @@ impl RealProvider {
     }
 
     fn count(&self, event: &str, grant_type: &str) -> usize {
-        let lines = self.lines.lock().unwrap();
+        let lines = self.process.lines();
         lines
             .iter()
             .filter(|line| line["event"] == event && line["grant_type"] == grant_type)
             .count()
     }
-}
-
-impl Drop for RealProvider {
-    fn drop(&mut self) {
-        // It may have ended already, which is what we want.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn keep(output: std::process::ChildStdout) -> Arc<Mutex<Vec<Value>>> {
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&lines);
-    std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            kept.lock()
-                .unwrap()
-                .extend(serde_json::from_str::<Value>(&line));
-        }
-    });
-    lines
 }

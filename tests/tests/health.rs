@@ -13,6 +13,7 @@ on_both_databases! {
     unknown_paths_and_methods_get_the_envelope,
     what_is_no_text_names_nothing,
     the_metrics_count_answers_by_route,
+    the_binary_asks_a_vault_that_runs,
 }
 
 async fn a_ready_vault_is_healthy_on_both_surfaces(database: Database) {
@@ -142,4 +143,19 @@ async fn the_metrics_count_answers_by_route(database: Database) {
         .await
         .refused(401, "missing_api_key");
     assert_eq!(nexus.broker().get("/metrics").await.status, 200);
+}
+
+async fn the_binary_asks_a_vault_that_runs(database: Database) {
+    let mut nexus = TestNexus::start(database).await;
+    let port = nexus.gateway().base().port().expect("a port").to_string();
+    let asked = nexus.settings().run(&["health", "--port", &port]).await;
+    assert_eq!((asked.code, asked.stderr.as_str()), (Some(0), ""));
+    nexus.kill9().await;
+    let asked = nexus.settings().run(&["health", "--port", &port]).await;
+    assert_eq!(asked.code, Some(1));
+    assert!(
+        asked.stderr.starts_with("nexus: nobody answers at "),
+        "{}",
+        asked.stderr
+    );
 }

@@ -146,7 +146,7 @@ async fn everybody_can_use_a_form_that_was_not_accepted() {
     for sight in Sight::ALL {
         browser.fresh(sight);
         browser.open(&url);
-        browser.fill(wrong());
+        browser.fill(&wrong());
         assert_eq!(browser.submit(), 400);
         // Chromium says of every 4xx page that it is one.
         let told = browser.troubles();
@@ -254,7 +254,7 @@ async fn what_is_wrong_stands_beside_its_field_and_comes_back_but_for_secrets() 
     let requested = nexus.request(name(&profile)).await;
     browser.fresh_without_javascript(PHONE);
     browser.open(&form(&nexus, &requested));
-    browser.fill(wrong());
+    browser.fill(&wrong());
     assert_eq!(browser.submit(), 400);
     let seen = browser.look();
     assert!(seen.title.starts_with("Not accepted"), "{}", seen.title);
@@ -313,9 +313,9 @@ async fn without_scripts_a_form_leads_to_the_application_and_gives_no_secret_awa
         .await;
     browser.fresh_without_javascript(LIGHT);
     browser.open(&form(&nexus, &requested));
-    browser.fill(wrong());
+    browser.fill(&wrong());
     browser.submit();
-    browser.fill(json!({
+    browser.fill(&json!({
         "Access token": SECRET, "Code": "1234", "Port (optional)": "443", "Extra (optional)": "{\"a\": 1}",
     }));
     assert_eq!(browser.submit(), 200);
@@ -382,7 +382,7 @@ async fn who_goes_back_finds_no_secret_and_sends_nothing_twice() {
         .await;
     browser.fresh(LIGHT);
     browser.open(&form(&nexus, &requested));
-    browser.fill(json!({"Username": "ann", "Password": SECRET}));
+    browser.fill(&json!({"Username": "ann", "Password": SECRET}));
     assert_eq!(browser.submit(), 200);
     let events = nexus.history(&requested.reference()).await;
     browser.back();
@@ -410,9 +410,9 @@ async fn who_goes_back_over_a_form_that_was_not_accepted_finds_no_secret_either(
         .await;
     browser.fresh(LIGHT);
     browser.open(&form(&nexus, &requested));
-    browser.fill(wrong());
+    browser.fill(&wrong());
     assert_eq!(browser.submit(), 400);
-    browser.fill(json!({
+    browser.fill(&json!({
         "Access token": SECRET, "Code": "1234", "Port (optional)": "443", "Extra (optional)": "{}",
     }));
     assert_eq!(browser.submit(), 200);

@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use nexus_tests::{
     Database, Nexus, Outcome, Reply, ScriptedProvider, TestNexus, on_both_databases, until,
 };
@@ -20,6 +22,7 @@ on_both_databases! {
     a_bad_setting_is_refused_by_its_name,
     the_effective_configuration_shows_no_secret,
     a_termination_lets_requests_end,
+    secrets_are_read_from_the_files_that_settings_name,
 }
 
 const KEYS: [&str; 4] = ["encryption.key", "state.key", "audit.key", "api.key"];
@@ -296,4 +299,46 @@ async fn an_unreachable_postgresql_is_refused_without_its_password() {
         "{outcome:?}"
     );
     assert_eq!(files(&nexus.data_dir()), BTreeMap::new());
+}
+
+/// As supervisors hand secrets out: files that are not the data directory's.
+async fn secrets_are_read_from_the_files_that_settings_name(database: Database) {
+    let mut nexus = Nexus::new(database);
+    let secrets = tempfile::tempdir().expect("a directory");
+    let key = |byte: u8| STANDARD.encode([byte; 32]);
+    let mut given = vec![
+        ("ENCRYPTION_KEY_FILE", key(7)),
+        ("STATE_KEY_FILE", key(8)),
+        ("AUDIT_KEY_FILE", key(9)),
+        ("API_KEYS_FILE", "canary-admin-key".to_owned()),
+    ];
+    let url = nexus.database().url().map(str::to_owned);
+    given.extend(url.map(|url| ("DATABASE_URL_FILE", url)));
+    for (setting, secret) in &given {
+        let path = secrets.path().join(setting);
+        std::fs::write(&path, format!("{secret}\n")).expect("it is written");
+        nexus = nexus.set(setting, path.to_str().expect("text"));
+    }
+    let nexus = nexus.without("DATABASE_URL");
+    let shown = nexus.run(&["check-config"]).await;
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    let masked = "ENCRYPTION_KEY=********  # environment";
+    assert!(shown.stdout.contains(masked), "{}", shown.stdout);
+
+    let nexus = nexus.start().await;
+    let made = files(&nexus.data_dir()).into_keys();
+    let keys: Vec<_> = made
+        .filter(|path| path.extension().is_some_and(|kind| kind == "key"))
+        .collect();
+    assert_eq!(keys, Vec::<PathBuf>::new());
+    let broker = nexus.broker_without_key();
+    broker.get("/audit").await.refused(401, "missing_api_key");
+    broker
+        .with_key("canary-admin-key")
+        .get("/audit")
+        .await
+        .expect(200);
+    for (setting, secret) in given {
+        assert!(!nexus.log().contains(&secret), "{setting} is in the log");
+    }
 }

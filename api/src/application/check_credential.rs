@@ -1,7 +1,7 @@
 //! A credential that a user typed in, tried at its provider before it is recorded.
 
-use http::HeaderValue;
 use http::header::ACCEPT;
+use http::{HeaderName, HeaderValue};
 use nexus_domain::credential::Credential;
 use nexus_domain::credential_check::{CheckRules, Verdict};
 use nexus_domain::provider::ProviderProfile;
@@ -108,6 +108,12 @@ fn asked(profile: &ProviderProfile, rules: &CheckRules) -> Result<(Request, Sche
     let mut request = Request::get(url);
     let json = HeaderValue::from_static("application/json");
     request.headers.insert(ACCEPT, json);
+    for (name, value) in &rules.headers {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+            request.headers.insert(name, value);
+        }
+    }
     Ok((request, scheme.ok_or(Untried::NotAsked)?))
 }
 
@@ -160,6 +166,17 @@ mod tests {
         ] {
             assert_eq!(url(profile), Err(Untried::NotAsked));
         }
+    }
+
+    #[test]
+    fn a_provider_is_sent_the_headers_it_wants() {
+        let validation =
+            json!({"headers": {"Notion-Version": "2022-06-28", "accept": "text/plain"}});
+        let profile = json!({"auth_type": "api_key", "user_info_endpoint": "https://api.test/me", "params": {"validation": validation}});
+        let profile: ProviderProfile = serde_json::from_value(profile).unwrap();
+        let (request, _) = asked(&profile, &CheckRules::of(&profile)).unwrap();
+        assert_eq!(request.headers["notion-version"], "2022-06-28");
+        assert_eq!(request.headers[ACCEPT], "text/plain");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::record_credential::RecordError;
 use super::{Application, Fault, fault_of};
 use crate::keys::{StateKey, StateToken};
 use crate::return_url::with_params;
-use crate::upstream::{IdTokenClaims, ResolvedProvider, TokenAnswer};
+use crate::upstream::{IdTokenClaims, ResolvedProvider, TokenAnswer, is_possible_iss};
 
 /// What came back with the user (RFC 6749 section 4.1.2, RFC 9207).
 #[derive(Clone, Default)]
@@ -165,11 +165,11 @@ impl Application {
     ) -> Result<Result<(String, String), Failed>, CallbackError> {
         let outcome = if let Some(error) = &callback.error {
             let provider = self.provider_of(&row).await?;
-            let issuer = provider.state.profile.issuer.as_deref();
             // What another issuer says of this consent is not repeated (RFC 9207, section 2.4).
-            let is_its = |iss: &str| issuer.is_none_or(|issuer| issuer == iss);
             let error = match callback.iss.as_deref() {
-                Some(iss) if !is_its(iss) => "oauth_error".to_owned(),
+                Some(iss) if !is_possible_iss(&provider.state.profile, iss) => {
+                    "oauth_error".to_owned()
+                }
                 _ => safe_code(error),
             };
             Err(Failed::new(FailureReason::ConsentDenied, &error))
@@ -368,6 +368,7 @@ impl Application {
             expires_at: answer
                 .expires_in
                 .map(|expires_in| self.ledger.now().plus(expires_in)),
+            fields: answer.fields,
         };
         let scopes = credential.scope.clone();
         let (expires_at, refreshable) = (credential.expires_at, credential.refresh_token.is_some());
@@ -443,7 +444,7 @@ impl Application {
 }
 
 /// Whose account it is, without saying who: a digest of issuer and subject.
-fn account(claims: &IdTokenClaims) -> String {
+pub(super) fn account(claims: &IdTokenClaims) -> String {
     let digest = Sha256::new()
         .chain_update(b"nexus account v1")
         .chain_update((claims.issuer.len() as u64).to_be_bytes())

@@ -12,9 +12,9 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 /// How much memory the connections' rows may take, bytes.
-const CONNECTION_BYTES: u64 = 24 << 20;
+const CONNECTION_BYTES: u64 = 16 << 20;
 /// How many connections that holds, about.
-const CONNECTIONS: usize = 12_000;
+const CONNECTIONS: usize = 8_000;
 /// How many providers are remembered.
 const PROVIDERS: usize = 1_000;
 /// What a row takes beside its ciphertext, bytes, about.

@@ -19,11 +19,12 @@ use nexus_projections::{ConnectionRow, ProviderRow};
 use tokio::time::Instant;
 
 use super::check_connection::lapsed;
+use super::complete_consent::account;
 use super::patience::Patience;
 use super::record_credential::RecordError;
 use super::token::TokenPayload;
 use super::{Application, Fault, fault_of, is_of_subject};
-use crate::upstream::{CallFailure, ResolvedProvider, TokenAnswer};
+use crate::upstream::{CallFailure, IdTokenClaims, ResolvedProvider, TokenAnswer};
 
 /// How often a claim starts again because the connection moved under it.
 const ATTEMPTS: usize = 8;
@@ -275,6 +276,7 @@ impl Application {
 
     async fn call(&self, redemption: &Redemption) -> Result<TokenAnswer, CallFailure> {
         let Redemption {
+            row,
             provider,
             began,
             old,
@@ -300,39 +302,47 @@ impl Application {
             .redeem_refresh_token(&resolved, refresh_token, fresh);
         let answer = tokio::time::timeout(remaining, call).await;
         fault::point("refresh.after_answer");
-        let answer = answer.unwrap_or_else(|_| {
+        let mut answer = answer.unwrap_or_else(|_| {
             Err(CallFailure {
                 outcome: Outcome::Unknown,
                 ..CallFailure::unsent("timeout")
             })
         })?;
-        let is_verified = self.is_id_token_verified(&resolved, &answer).await;
-        Ok(resolved.quirks.as_used(answer, is_verified))
+        let claims = self.claims_after_refresh(&resolved, &answer).await;
+        let is_theirs = claims.is_some_and(|claims| {
+            let credential = row.state.credential.as_ref();
+            let known = credential.and_then(|credential| credential.account.as_ref());
+            known.is_none_or(|known| *known == account(&claims))
+        });
+        answer.id_token = answer.id_token.filter(|_| is_theirs);
+        Ok(resolved.quirks.as_used(answer, is_theirs))
     }
 
-    /// Whether the id token of an answer may be used, where that is asked for. An answer counts all the same: its refresh
-    /// token may be the only one there is.
-    async fn is_id_token_verified(
+    /// Whom the id token of an answer is about, when it can be trusted. An answer counts all the same: its refresh token
+    /// may be the only one there is.
+    async fn claims_after_refresh(
         &self,
         resolved: &ResolvedProvider,
         answer: &TokenAnswer,
-    ) -> bool {
-        let Some(id_token) = answer
+    ) -> Option<IdTokenClaims> {
+        let id_token = answer
             .id_token
             .as_ref()
-            .filter(|_| resolved.quirks.gives_id_token())
-        else {
-            return false;
+            .filter(|_| resolved.issuer.is_some())?;
+        let (access_token, now) = (&answer.access_token, self.ledger.now());
+        let verified = if resolved.quirks.gives_id_token() {
+            self.upstream
+                .verify_id_token(resolved, id_token, None, Some(access_token), now)
+                .await
+        } else {
+            self.upstream
+                .verify_refreshed_id_token(resolved, id_token, access_token, now)
         };
-        let (access_token, now) = (Some(&answer.access_token), self.ledger.now());
-        let verified = self
-            .upstream
-            .verify_id_token(resolved, id_token, None, access_token, now);
-        let verified = verified.await;
-        if let Err(error) = &verified {
-            tracing::warn!(%error, "an id token that came with a refresh was refused");
-        }
-        verified.is_ok()
+        verified
+            .inspect_err(|error| {
+                tracing::warn!(%error, "an id token that came with a refresh was refused");
+            })
+            .ok()
     }
 
     /// Records a new credential.
@@ -435,11 +445,15 @@ impl Application {
             access_token: answer.access_token,
             token_type: answer.token_type,
             refresh_token: answer.refresh_token.or_else(|| old.refresh_token.clone()),
-            id_token: old.id_token.clone(),
+            id_token: old
+                .id_token
+                .as_ref()
+                .map(|old| answer.id_token.unwrap_or_else(|| old.clone())),
             scope: answer.scope.unwrap_or_else(|| old.scope.clone()),
             expires_at: answer
                 .expires_in
                 .map(|expires_in| self.ledger.now().plus(expires_in)),
+            fields: old.fields.updated(&answer.fields),
         }
     }
 

@@ -277,7 +277,7 @@ impl Application {
             .map_err(|error| CallFailure::unresolved(&error))?;
         let call = self
             .upstream
-            .revoke_token(&resolved, &job.token, self.fresh()?);
+            .revoke_token(&resolved, &job.token, || self.fresh());
         let limit = self.policy.upstream_timeout;
         let answer = tokio::time::timeout(limit, call).await;
         answer.unwrap_or_else(|_| Err(unsent("timeout")))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nexus_domain::connection::Status;
 use nexus_domain::credential::{Credential, OAuth2Credential, StaticCredential};
-use nexus_domain::secret::Secret;
+use nexus_domain::secret::{Secret, SecretMap};
 use nexus_domain::strategy::{Strategy, scalar};
 use nexus_domain::time::Timestamp;
 use serde::{Serialize, Serializer};
@@ -101,6 +101,9 @@ struct OAuth2Body<'a> {
     id_token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<ExpiresAt>,
+    /// Their names are none of those above: profiles are checked.
+    #[serde(flatten)]
+    fields: BTreeMap<&'a str, String>,
 }
 
 impl Serialize for TokenPayload {
@@ -145,18 +148,23 @@ impl TokenPayload {
                 token_type,
                 id_token,
                 expires_at,
+                fields: texts(&credential.fields),
             },
         }
     }
 }
 
 fn fields(credential: &StaticCredential) -> CredentialBody<'_> {
-    let fields = credential.fields.expose().iter();
     CredentialBody::Static {
-        credentials: fields
-            .filter_map(|(name, value)| Some((name.as_str(), scalar(value)?)))
-            .collect(),
+        credentials: texts(&credential.fields),
     }
+}
+
+fn texts(fields: &SecretMap) -> BTreeMap<&str, String> {
+    let fields = fields.expose().iter();
+    fields
+        .filter_map(|(name, value)| Some((name.as_str(), scalar(value)?)))
+        .collect()
 }
 
 /// How a connection fares, by its status and the refreshes that failed in a row.

@@ -23,6 +23,7 @@ fn tokens(access_token: &str) -> Credential {
         id_token: None,
         scope: Vec::new(),
         expires_at: None,
+        fields: SecretMap::default(),
     })
 }
 

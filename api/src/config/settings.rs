@@ -45,6 +45,14 @@ settings! {
     plain {
         /// Directory of the SQLite database and of the keys made on first start [default: ./nexus-data]
         data_dir "DATA_DIR",
+        /// File that holds `DATABASE_URL`
+        database_url_file "DATABASE_URL_FILE",
+        /// File that holds `ENCRYPTION_KEY`
+        encryption_key_file "ENCRYPTION_KEY_FILE",
+        /// File that holds `STATE_KEY`
+        state_key_file "STATE_KEY_FILE",
+        /// File that holds `AUDIT_KEY`
+        audit_key_file "AUDIT_KEY_FILE",
         /// File of admin keys, one a line
         api_key_file "API_KEY_FILE",
         /// Files of admin keys, separated by commas; their keys by commas or lines

@@ -43,6 +43,12 @@ impl Sources {
         Sources(given.collect())
     }
 
+    /// A setting's value comes from where another one's does.
+    pub(super) fn follow(&mut self, name: &'static str, other: &str) {
+        let source = self.get(other);
+        self.0.insert(name, source);
+    }
+
     pub(super) fn get(&self, name: &str) -> Source {
         self.0.get(name).copied().unwrap_or(Source::Default)
     }

@@ -327,13 +327,17 @@ fn every_setting_that_matters_is_shown_once() {
     assert_eq!(names.len(), with_repeats);
     let folded_or_ignored = [
         "ALLOW_INSECURE",
+        "AUDIT_KEY_FILE",
         "BROKER_API_KEY",
         "BROKER_BASE_URL",
+        "DATABASE_URL_FILE",
         "DB_SSLMODE",
         "DB_SSLROOTCERT",
+        "ENCRYPTION_KEY_FILE",
         "ENFORCE_DB_SSL",
         "REDIS_URL",
         "REQUIRE_ALLOWLIST",
+        "STATE_KEY_FILE",
     ];
     for (_, name) in settings::NAMES {
         assert!(

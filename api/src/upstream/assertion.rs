@@ -1,8 +1,9 @@
 //! A client that proves itself with a signature (`private_key_jwt`): `OpenID` Connect Core §9, RFC 7523 §2.2 and §3.
 //!
 //! An assertion names the endpoint that it is sent to, so whoever gets one can use it nowhere else. The audience is the
-//! token endpoint, which every authorization server accepts (RFC 7523 §3); not the issuer, which is unknown for plain
-//! OAuth 2.0 and refused by some servers. A revocation endpoint at another origin is named itself.
+//! token endpoint, which every authorization server accepts there (RFC 7523 §3); not the issuer, which is unknown for plain
+//! OAuth 2.0 and refused by some servers. A revocation endpoint is named itself when it is at another origin, or when it
+//! does not take the other audience.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! What is known of a call to a token endpoint that brought no tokens.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use http::header::{DATE, RETRY_AFTER};
@@ -73,7 +74,7 @@ impl CallFailure {
         let own = if status.is_success() {
             "invalid_response".to_owned()
         } else {
-            format!("status_{}", status.as_u16())
+            code_of(status.as_u16())
         };
         CallFailure {
             error: code.unwrap_or(own),
@@ -82,6 +83,12 @@ impl CallFailure {
             retry_after: facts.retry_after,
             ..CallFailure::known()
         }
+    }
+
+    /// Whether the answer was a refusal that named no error.
+    pub(super) fn is_wordless(&self) -> bool {
+        self.http_status
+            .is_some_and(|status| self.error == code_of(status))
     }
 
     fn known() -> CallFailure {
@@ -93,6 +100,11 @@ impl CallFailure {
             retry_after: None,
         }
     }
+}
+
+/// A refusal that has a status and no error code, in our words.
+fn code_of(status: u16) -> String {
+    format!("status_{status}")
 }
 
 /// What the headers of an answer say.
@@ -147,6 +159,9 @@ fn code(text: &str, secrets: &[&str]) -> Option<String> {
 /// The provider's sentence, or failing that its code. Some providers repeat the token they refuse.
 fn describe(body: &ErrorBody, secrets: &[&str]) -> Option<String> {
     let text = body.error_description.as_deref().unwrap_or(&body.error);
+    // One may be a part of another, which would then not be found any more.
+    let mut secrets = secrets.to_vec();
+    secrets.sort_by_key(|secret| Reverse(secret.len()));
     let text = secrets
         .iter()
         .filter(|secret| !secret.is_empty())
@@ -228,6 +243,15 @@ mod tests {
         assert_eq!(
             failure.description.as_deref(),
             Some("token [redacted] is old")
+        );
+        let within = answered(
+            400,
+            r#"{"error":"e","error_description":"an-art-ifact is old, rt too"}"#,
+            &["rt", "an-art-ifact"],
+        );
+        assert_eq!(
+            within.description.as_deref(),
+            Some("[redacted] is old, [redacted] too")
         );
         let long = format!(
             r#"{{"error":"e","error_description":"{}"}}"#,

@@ -112,6 +112,15 @@ impl DiscoveryCache {
 }
 
 impl Upstream {
+    /// What is known of an issuer without asking it, or anybody who is asking it just now.
+    pub(super) fn known(&self, issuer: &str) -> Option<Arc<Discovered>> {
+        let slot = self.discovery.slot(issuer);
+        let entry = slot.try_lock().ok()?;
+        let Entry { came, answer } = entry.as_ref()?;
+        let fresh = came.elapsed() < self.discovery.ttl;
+        answer.as_ref().ok().filter(|_| fresh).map(Arc::clone)
+    }
+
     /// The issuer's discovery document, its `issuer` checked, and its key set. Kept for ten minutes; of any number of
     /// callers at once one fetches, and all get its answer, be it a failure.
     pub async fn discover(&self, issuer: &str) -> Result<Arc<Discovered>, UpstreamError> {

@@ -61,6 +61,9 @@ pub enum IdTokenError {
     /// It asks for something that is not supported, encryption for instance.
     #[error("the id token is of an unsupported kind")]
     Unsupported,
+    /// The issuer's keys are not at hand.
+    #[error("the issuer's keys are not at hand")]
+    NotAtHand,
     /// The issuer's keys are not to be had.
     #[error("the issuer's keys could not be fetched")]
     Keys(#[source] UpstreamError),
@@ -78,7 +81,7 @@ struct Verification<'a> {
 
 impl Upstream {
     /// Verifies an id token: issuer, audience, nonce if there is one to compare with (OpenID Connect Core 12.2), expiry at `now`, signature by the issuer's key set (fetched again
-    /// once when no key fits) or, for HS256 and its kind, by the client's secret; `at_hash` against the access token
+    /// once when none of its keys has made it) or, for HS256 and its kind, by the client's secret; `at_hash` against the access token
     /// when both are there. Unsigned tokens are refused.
     pub async fn verify_id_token(
         &self,
@@ -88,25 +91,35 @@ impl Upstream {
         access_token: Option<&Secret>,
         now: Timestamp,
     ) -> Result<IdTokenClaims, IdTokenError> {
-        let issuer = provider.issuer.as_deref().ok_or(IdTokenError::NoIssuer)?;
-        let verification = Verification {
-            provider,
-            issuer: IssuerUrl::new(issuer.to_owned()).map_err(|_| IdTokenError::NoIssuer)?,
-            token: CoreIdToken::from_str(id_token.expose()).map_err(|_| IdTokenError::Malformed)?,
-            nonce: nonce.map(|nonce| Nonce::new(nonce.to_owned())),
-            access_token,
-            now: DateTime::from_timestamp_micros(now.as_micros()).ok_or(IdTokenError::Expired)?,
-        };
+        let verification = Verification::of(provider, id_token, nonce, access_token, now)?;
         if verification.algorithm()?.uses_shared_secret() {
-            return verification
-                .verify(JsonWebKeySet::default())
-                .map_err(IdTokenError::from);
+            return verification.by_secret();
         }
+        let issuer = verification.issuer.as_str();
         let known = self.discover(issuer).await.map_err(IdTokenError::Keys)?;
         match verification.verify(known.keys().clone()) {
-            Err(Refusal::NoMatchingKey) => self.verify_with_newer_keys(&verification, &known).await,
+            Err(Refusal::NoKeyOfTheirs) => self.verify_with_newer_keys(&verification, &known).await,
             verified => verified.map_err(IdTokenError::from),
         }
+    }
+
+    /// Verifies an id token that came with a refresh, which has no nonce, without asking anybody: until the answer is
+    /// recorded its refresh token exists here alone.
+    pub fn verify_refreshed_id_token(
+        &self,
+        provider: &ResolvedProvider,
+        id_token: &Secret,
+        access_token: &Secret,
+        now: Timestamp,
+    ) -> Result<IdTokenClaims, IdTokenError> {
+        let verification = Verification::of(provider, id_token, None, Some(access_token), now)?;
+        if verification.algorithm()?.uses_shared_secret() {
+            return verification.by_secret();
+        }
+        let known = self.known(verification.issuer.as_str());
+        let known = known.ok_or(IdTokenError::NotAtHand)?;
+        let verified = verification.verify(known.keys().clone());
+        verified.map_err(IdTokenError::from)
     }
 
     /// The issuer may have changed its keys since they were fetched.
@@ -125,7 +138,30 @@ impl Upstream {
     }
 }
 
-impl Verification<'_> {
+impl<'a> Verification<'a> {
+    fn of(
+        provider: &'a ResolvedProvider,
+        id_token: &Secret,
+        nonce: Option<&str>,
+        access_token: Option<&'a Secret>,
+        now: Timestamp,
+    ) -> Result<Self, IdTokenError> {
+        let issuer = provider.issuer.as_deref().ok_or(IdTokenError::NoIssuer)?;
+        Ok(Verification {
+            provider,
+            issuer: IssuerUrl::new(issuer.to_owned()).map_err(|_| IdTokenError::NoIssuer)?,
+            token: CoreIdToken::from_str(id_token.expose()).map_err(|_| IdTokenError::Malformed)?,
+            nonce: nonce.map(|nonce| Nonce::new(nonce.to_owned())),
+            access_token,
+            now: DateTime::from_timestamp_micros(now.as_micros()).ok_or(IdTokenError::Expired)?,
+        })
+    }
+
+    fn by_secret(&self) -> Result<IdTokenClaims, IdTokenError> {
+        let verified = self.verify(JsonWebKeySet::default());
+        verified.map_err(IdTokenError::from)
+    }
+
     fn algorithm(&self) -> Result<&CoreJwsSigningAlgorithm, IdTokenError> {
         self.token.signing_alg().map_err(|error| match error {
             SignatureVerificationError::NoSignature => IdTokenError::Unsigned,
@@ -189,9 +225,9 @@ impl Verification<'_> {
     }
 }
 
-/// A refusal, or the one failure that newer keys may mend.
+/// A refusal, or the one failure that newer keys may mend: some issuers give a new key the id of the old one, or none.
 enum Refusal {
-    NoMatchingKey,
+    NoKeyOfTheirs,
     Final(IdTokenError),
 }
 
@@ -204,7 +240,7 @@ impl From<IdTokenError> for Refusal {
 impl From<Refusal> for IdTokenError {
     fn from(refusal: Refusal) -> IdTokenError {
         match refusal {
-            Refusal::NoMatchingKey => IdTokenError::Signature,
+            Refusal::NoKeyOfTheirs => IdTokenError::Signature,
             Refusal::Final(error) => error,
         }
     }
@@ -214,9 +250,10 @@ impl From<ClaimsVerificationError> for Refusal {
     fn from(error: ClaimsVerificationError) -> Refusal {
         Refusal::Final(match error {
             ClaimsVerificationError::SignatureVerification(
-                SignatureVerificationError::NoMatchingKey,
+                SignatureVerificationError::NoMatchingKey
+                | SignatureVerificationError::CryptoError(_),
             ) => {
-                return Refusal::NoMatchingKey;
+                return Refusal::NoKeyOfTheirs;
             }
             ClaimsVerificationError::SignatureVerification(
                 SignatureVerificationError::NoSignature,

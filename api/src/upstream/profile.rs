@@ -96,34 +96,55 @@ pub struct ForeignIssuer;
 
 impl ResolvedProvider {
     /// Checks the `iss` of an authorization response: when present it must be the issuer, and it must be present when
-    /// the provider promised it. Where no issuer is known there is nothing to compare with.
+    /// the provider promised it. Where no issuer is known it must at least be at home where the person was sent: that is
+    /// what a response of another provider, to which a dishonest one has sent the person on, is not.
     pub fn check_iss(&self, iss: Option<&str>) -> Result<(), ForeignIssuer> {
-        match (&self.issuer, iss) {
-            (Some(issuer), Some(iss)) if issuer != iss => Err(ForeignIssuer),
-            (Some(_), None) if self.promises_iss => Err(ForeignIssuer),
-            _ => Ok(()),
+        match iss {
+            Some(iss) => is_its(self.issuer.as_deref(), &self.authorization_endpoint, iss),
+            None => self.issuer.is_none() || !self.promises_iss,
         }
+        .then_some(())
+        .ok_or(ForeignIssuer)
     }
 
-    /// The assertion to send to an endpoint, of a client that proves itself so.
+    /// The assertion of a client that proves itself so.
     pub(super) fn assertion(
         &self,
-        endpoint: &Url,
+        audience: &Url,
         fresh: Fresh,
     ) -> Result<Option<Secret>, CallFailure> {
         let Some(key) = &self.client_key else {
             return Ok(None);
         };
-        // Servers expect the token endpoint wherever it is they are called; at another origin it would be good for
-        // somebody else's.
-        let audience = if endpoint.origin() == self.token_endpoint.origin() {
-            &self.token_endpoint
-        } else {
-            endpoint
-        };
         key.assertion(&self.client_id, audience, fresh)
             .map(Some)
             .map_err(|_| CallFailure::unsent("client_assertion"))
+    }
+
+    /// Whom an assertion to an endpoint may name, the likeliest first. Most servers expect the token endpoint wherever it
+    /// is they are called, some the endpoint itself; at another origin the former would be good for somebody else's.
+    pub(super) fn audiences<'a>(&'a self, endpoint: &'a Url) -> Vec<&'a Url> {
+        if endpoint == &self.token_endpoint || endpoint.origin() != self.token_endpoint.origin() {
+            return vec![endpoint];
+        }
+        vec![&self.token_endpoint, endpoint]
+    }
+}
+
+fn is_its(issuer: Option<&str>, authorization_endpoint: &Url, iss: &str) -> bool {
+    match issuer {
+        Some(issuer) => issuer == iss,
+        None => Url::parse(iss).is_ok_and(|iss| iss.origin() == authorization_endpoint.origin()),
+    }
+}
+
+/// Whether the `iss` of an authorization response can be a provider's, by its profile alone.
+#[must_use]
+pub fn is_possible_iss(profile: &ProviderProfile, iss: &str) -> bool {
+    let authorization_endpoint = given(profile.auth_url.as_ref()).map(Url::parse);
+    match (given(profile.issuer.as_ref()), authorization_endpoint) {
+        (issuer, Some(Ok(endpoint))) => is_its(issuer, &endpoint, iss),
+        (issuer, _) => issuer == Some(iss),
     }
 }
 

@@ -1,8 +1,10 @@
 //! How a provider departs from the RFCs: members of its `params`, read once, heeded where they matter.
 
 use nexus_domain::secret::Secret;
+use nexus_domain::token_reading::TokenReading;
 use serde_json::{Map, Value};
 
+use super::call::CallFailure;
 use super::token::TokenAnswer;
 
 /// What is different about a provider.
@@ -14,10 +16,26 @@ pub struct Quirks {
     pub(super) scope_separator: Option<String>,
     /// `token_request_format`: requests to the token endpoint are JSON.
     pub(super) json_requests: bool,
+    /// `basic_auth_encoding`: how id and secret are written in HTTP Basic.
+    pub(super) basic_encoding: BasicEncoding,
     /// `error_in_200`: an answer of success is an error when it says so.
     pub(super) error_in_200: Option<ErrorIn200>,
+    /// `invalid_grant_status`: a refusal of this status that names no error is `invalid_grant`.
+    pub(super) invalid_grant_status: Option<u16>,
     /// `id_token_as_access_token`: the provider's API takes the id token.
     pub(super) id_token_as_access_token: bool,
+    /// `token_answer`: where answers say what.
+    pub(super) reading: TokenReading,
+}
+
+/// How id and secret are written in HTTP Basic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum BasicEncoding {
+    /// Form-encoded (RFC 6749 §2.3.1).
+    #[default]
+    Form,
+    /// As they are.
+    None,
 }
 
 /// Where an answer of success says that it is none.
@@ -40,8 +58,17 @@ impl Quirks {
                 .filter(|separator| *separator != " ")
                 .map(str::to_owned),
             json_requests: text("token_request_format") == Some("json"),
+            basic_encoding: match text("basic_auth_encoding") {
+                Some("none") => BasicEncoding::None,
+                _ => BasicEncoding::Form,
+            },
             error_in_200: params.get("error_in_200").and_then(ErrorIn200::of),
+            invalid_grant_status: params
+                .get("invalid_grant_status")
+                .and_then(Value::as_u64)
+                .and_then(|status| status.try_into().ok()),
             id_token_as_access_token: switch("id_token_as_access_token"),
+            reading: TokenReading::of(params),
         }
     }
 
@@ -63,6 +90,17 @@ impl Quirks {
             .filter(|scope| !scope.is_empty())
             .map(str::to_owned)
             .collect()
+    }
+
+    /// What a provider says without words, or in words of its own, in those of RFC 6749.
+    pub(super) fn named(&self, mut failure: CallFailure) -> CallFailure {
+        let status = failure.http_status;
+        let wordless =
+            failure.is_wordless() && status.is_some() && status == self.invalid_grant_status;
+        if wordless || self.reading.grant_gone.contains(&failure.error) {
+            "invalid_grant".clone_into(&mut failure.error);
+        }
+        failure
     }
 
     /// Whether agents are given the id token.

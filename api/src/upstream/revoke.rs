@@ -1,15 +1,14 @@
 //! Tokens revoked at the provider (RFC 7009).
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request};
+use http::{Method, Request};
 use nexus_domain::secret::Secret;
-use url::form_urlencoded::{Serializer, byte_serialize};
-use zeroize::Zeroizing;
+use url::Url;
+use url::form_urlencoded::Serializer;
 
 use super::Upstream;
 use super::assertion::Fresh;
+use super::basic::basic;
 use super::call::{CallFailure, Facts};
 use super::profile::{ClientAuthMethod, ResolvedProvider};
 use super::token::assertion_fields;
@@ -43,7 +42,8 @@ impl RevocableToken {
 }
 
 impl Upstream {
-    /// Revokes a token. A token that the provider does not know is as good as revoked: it says so by success.
+    /// Revokes a token. A token that the provider does not know is as good as revoked: it says so by success. A client that
+    /// signs asks again with another audience when it is not believed.
     ///
     /// # Errors
     /// [`CallFailure`]; it may be asked again, whatever the outcome.
@@ -51,18 +51,39 @@ impl Upstream {
         &self,
         provider: &ResolvedProvider,
         token: &RevocableToken,
-        fresh: Fresh,
+        fresh: impl Fn() -> Result<Fresh, CallFailure>,
     ) -> Result<(), CallFailure> {
         let Some(endpoint) = &provider.revocation_endpoint else {
             return Err(CallFailure::unsent("no_revocation_endpoint"));
         };
-        let assertion = provider.assertion(endpoint, fresh)?;
+        let audiences = provider.audiences(endpoint);
+        let mut answer = Err(CallFailure::unsent("client_assertion"));
+        for audience in audiences {
+            let assertion = provider.assertion(audience, fresh()?)?;
+            answer = self
+                .revoke_as(provider, token, endpoint, assertion.as_ref())
+                .await;
+            let disbelieved = answer.as_ref().is_err_and(is_of_the_client);
+            if assertion.is_none() || !disbelieved {
+                break;
+            }
+        }
+        answer
+    }
+
+    async fn revoke_as(
+        &self,
+        provider: &ResolvedProvider,
+        token: &RevocableToken,
+        endpoint: &Url,
+        assertion: Option<&Secret>,
+    ) -> Result<(), CallFailure> {
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(endpoint.as_str())
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form(provider, token, assertion.as_ref()))
+            .body(form(provider, token, assertion))
             .map_err(|_| CallFailure::unsent("invalid_request_url"))?;
         if let Some(basic) = basic(provider) {
             request.headers_mut().insert(AUTHORIZATION, basic);
@@ -75,13 +96,18 @@ impl Upstream {
         let secrets = [
             Some(token.secret()),
             provider.client_secret.as_ref(),
-            assertion.as_ref(),
+            assertion,
         ];
         let secrets: Vec<&str> = secrets.into_iter().flatten().map(Secret::expose).collect();
         let facts = Facts::of(answer.status(), answer.headers());
         let body = serde_json::from_slice(answer.body()).ok();
         Err(CallFailure::answered(&facts, body, &secrets))
     }
+}
+
+/// Whether it is the client that is refused, and not what it asks for (RFC 6749 §5.2).
+fn is_of_the_client(failure: &CallFailure) -> bool {
+    failure.http_status == Some(401) || failure.error == "invalid_client"
 }
 
 fn form(
@@ -100,22 +126,4 @@ fn form(
     }
     form.extend_pairs(assertion_fields(assertion));
     form.finish().into_bytes()
-}
-
-/// RFC 6749 §2.3.1: id and secret are form-encoded first.
-fn basic(provider: &ResolvedProvider) -> Option<HeaderValue> {
-    if provider.auth_method != ClientAuthMethod::SecretBasic {
-        return None;
-    }
-    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-    let secret = provider.client_secret.as_ref().map_or("", Secret::expose);
-    let pair = Zeroizing::new(format!(
-        "{}:{}",
-        encoded(&provider.client_id),
-        encoded(secret)
-    ));
-    let text = format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()));
-    let mut value = HeaderValue::try_from(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }

@@ -5,22 +5,24 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
-use nexus_domain::secret::Secret;
+use nexus_domain::secret::{Secret, SecretMap};
 use oauth2::{
     AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet,
     EndpointSet, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
     RequestTokenError, TokenUrl,
 };
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::Upstream;
 use super::assertion::{ASSERTION_TYPE, Fresh};
+use super::basic::basic;
 use super::call::{CallFailure, Facts};
 use super::http::{Http, SendError};
 use super::profile::{ClientAuthMethod, ResolvedProvider};
-use super::quirks::{Quirks, form_as_json};
+use super::quirks::form_as_json;
 use super::wire::{ErrorBody, TokenBody, TokenClient};
 
 /// Tokens, as the token endpoint gave them (RFC 6749 §5.1).
@@ -38,6 +40,8 @@ pub struct TokenAnswer {
     pub scope: Option<Vec<String>>,
     /// How long the access token lives, counted from the answer; none when it does not expire.
     pub expires_in: Option<Duration>,
+    /// What else agents are given of the answer (`params.token_answer.fields`).
+    pub fields: SecretMap,
 }
 
 impl From<TokenBody> for TokenAnswer {
@@ -53,6 +57,7 @@ impl From<TokenBody> for TokenAnswer {
                 .scopes
                 .map(|scopes| scopes.iter().map(|scope| scope.to_string()).collect()),
             expires_in: body.expires_in,
+            fields: SecretMap::default(),
         }
     }
 }
@@ -70,7 +75,7 @@ impl Upstream {
         let redirect = RedirectUrl::new(redirect_uri.to_owned())
             .map_err(|_| CallFailure::unsent("redirect_uri"))?;
         let assertion = provider.assertion(&provider.token_endpoint, fresh)?;
-        let call = Call::new(&self.http, &provider.quirks);
+        let call = Call::new(&self.http, provider);
         let client = client(provider);
         let mut request = client
             .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
@@ -81,7 +86,7 @@ impl Upstream {
         }
         let answer = request.request_async(&call).await;
         let sent = [Some(code), Some(pkce_verifier), assertion.as_ref()];
-        call.conclude(answer, provider, sent)
+        call.conclude(answer, sent)
     }
 
     /// Redeems a refresh token (RFC 6749 §6). Sends at most one request.
@@ -92,7 +97,7 @@ impl Upstream {
         fresh: Fresh,
     ) -> Result<TokenAnswer, CallFailure> {
         let assertion = provider.assertion(&provider.token_endpoint, fresh)?;
-        let call = Call::new(&self.http, &provider.quirks);
+        let call = Call::new(&self.http, provider);
         let (client, refresh_token) = (
             client(provider),
             RefreshToken::new(sent.expose().to_owned()),
@@ -102,7 +107,7 @@ impl Upstream {
             request = request.add_extra_param(name, value);
         }
         let answer = request.request_async(&call).await;
-        call.conclude(answer, provider, [Some(sent), assertion.as_ref()])
+        call.conclude(answer, [Some(sent), assertion.as_ref()])
     }
 }
 
@@ -137,8 +142,9 @@ pub(super) fn assertion_fields(
 /// One call. Remembers what the answer's headers said, which the oauth2 crate does not pass on.
 struct Call<'a> {
     http: &'a Http,
-    quirks: &'a Quirks,
+    provider: &'a ResolvedProvider,
     facts: Mutex<Option<Facts>>,
+    fields: Mutex<SecretMap>,
 }
 
 /// A trait of its own rather than a closure: a future over the closure cannot be proved to be `Send`.
@@ -152,17 +158,22 @@ impl<'c> AsyncHttpClient<'c> for Call<'_> {
 }
 
 impl Call<'_> {
-    fn new<'a>(http: &'a Http, quirks: &'a Quirks) -> Call<'a> {
+    fn new<'a>(http: &'a Http, provider: &'a ResolvedProvider) -> Call<'a> {
         Call {
             http,
-            quirks,
+            provider,
             facts: Mutex::default(),
+            fields: Mutex::default(),
         }
     }
 
     /// The crate takes 200 with a JSON content type for success; providers use other 2xx statuses and forget the type.
     async fn send(&self, mut request: HttpRequest) -> Result<HttpResponse, SendError> {
-        if self.quirks.json_requests {
+        let quirks = &self.provider.quirks;
+        if let Some(basic) = basic(self.provider) {
+            request.headers_mut().insert(AUTHORIZATION, basic);
+        }
+        if quirks.json_requests {
             let form = Zeroizing::new(std::mem::take(request.body_mut()));
             *request.body_mut() = form_as_json(&form);
             let json = HeaderValue::from_static("application/json");
@@ -171,26 +182,50 @@ impl Call<'_> {
         let mut response = self.http.send(request).await?;
         let facts = Facts::of(response.status(), response.headers());
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some(facts);
-        let flagged = self.quirks.error_in_200.as_ref();
+        let flagged = quirks.error_in_200.as_ref();
         if flagged.is_some_and(|error| error.is_said_by(response.body())) {
             *response.status_mut() = StatusCode::BAD_REQUEST;
             response.headers_mut().remove(CONTENT_TYPE);
         } else if response.status().is_success() {
+            self.read(response.body_mut());
             *response.status_mut() = StatusCode::OK;
             response.headers_mut().remove(CONTENT_TYPE);
         }
         Ok(response)
     }
 
+    /// Takes out of an answer what its provider keeps elsewhere, and leaves the tokens as they are read.
+    fn read(&self, body: &mut Vec<u8>) {
+        let reading = &self.provider.quirks.reading;
+        if reading.pointer.is_none() && reading.fields.is_empty() {
+            return;
+        }
+        let Ok(answer) = serde_json::from_slice::<Value>(body) else {
+            return;
+        };
+        *self.fields.lock().unwrap_or_else(PoisonError::into_inner) = reading.fields(&answer);
+        if let Some(tokens) = reading.tokens(&answer) {
+            let whole = std::mem::replace(body, tokens.to_string().into_bytes());
+            drop(Zeroizing::new(whole));
+        }
+    }
+
     fn conclude<const N: usize>(
         self,
         answer: Result<TokenBody, RequestTokenError<SendError, ErrorBody>>,
-        provider: &ResolvedProvider,
         sent: [Option<&Secret>; N],
     ) -> Result<TokenAnswer, CallFailure> {
+        let provider = self.provider;
         let error = match answer {
             Ok(body) => {
-                let mut answer = TokenAnswer::from(body);
+                let fields = self.fields.into_inner();
+                let mut answer = TokenAnswer {
+                    fields: fields.unwrap_or_else(PoisonError::into_inner),
+                    ..TokenAnswer::from(body)
+                };
+                if let Some(token_type) = &provider.quirks.reading.token_type {
+                    answer.token_type.clone_from(token_type);
+                }
                 answer.scope = answer.scope.map(|scope| provider.quirks.split(scope));
                 return Ok(answer);
             }
@@ -206,7 +241,7 @@ impl Call<'_> {
             .facts
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        Err(match (error, facts) {
+        let failure = match (error, facts) {
             (RequestTokenError::Request(error), _) => CallFailure::unanswered(&error),
             (RequestTokenError::ServerResponse(body), Some(facts)) => {
                 CallFailure::answered(&facts, Some(body), &secrets)
@@ -220,6 +255,7 @@ impl Call<'_> {
                 CallFailure::answered(&facts, None, &secrets)
             }
             (_, None) => CallFailure::unsent("invalid_request_url"),
-        })
+        };
+        Err(provider.quirks.named(failure))
     }
 }

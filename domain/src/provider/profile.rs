@@ -12,15 +12,18 @@ use crate::connection::Rotation;
 /// (`oauth2`) or configures the strategy (static types).
 pub const NAMED_PARAMS: &[&str] = &[
     "auth_strategy",
+    "basic_auth_encoding",
     "credential_schema",
     "error_in_200",
     "id_token_as_access_token",
+    "invalid_grant_status",
     "refresh_reuse_grace_seconds",
     "refresh_rotation",
     "revocation_endpoint",
     "scope_separator",
     "skip_scope_on_auth",
     "skip_scope_on_exchange",
+    "token_answer",
     "token_request_format",
     "validation",
 ];

@@ -9,6 +9,7 @@ use super::profile::present;
 use super::{AuthType, InvalidProfile, ProviderProfile};
 use crate::credential_check;
 use crate::strategy::{self, is_token};
+use crate::token_reading;
 
 const NAME_LENGTH: usize = 64;
 const A_DAY: u64 = 86_400;
@@ -111,7 +112,20 @@ impl ProviderProfile {
                     "params.token_request_format",
                     "must be `form` or `json`",
                 )?,
+                ("basic_auth_encoding", value) => rule(
+                    matches!(value.as_str(), Some("form" | "none")),
+                    "params.basic_auth_encoding",
+                    "must be `form` or `none`",
+                )?,
                 ("error_in_200", value) => validate_error_in_200(value)?,
+                ("token_answer", value) => token_reading::check(value)?,
+                ("invalid_grant_status", value) => rule(
+                    value
+                        .as_u64()
+                        .is_some_and(|status| (400..500).contains(&status) && status != 429),
+                    "params.invalid_grant_status",
+                    "must be a status from 400 to 499 and not 429",
+                )?,
                 ("credential_schema", value) => rule(
                     value.is_object(),
                     "params.credential_schema",

@@ -157,11 +157,8 @@ impl Settings<'_> {
         let name = self.name("header_name")?;
         let message = "must be the name of a header";
         rule(is_token(&name), "header_name", message)?;
-        let framing = FRAMING
-            .iter()
-            .any(|framing| name.eq_ignore_ascii_case(framing));
         let message = "must not be a header that says where a message goes or ends";
-        rule(!framing, "header_name", message)?;
+        rule(!is_framing(&name), "header_name", message)?;
         Ok(name)
     }
 
@@ -215,6 +212,13 @@ impl Settings<'_> {
 pub(crate) fn is_token(text: &str) -> bool {
     text.bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// Whether it is the name of a header that says where a message goes or ends.
+pub(crate) fn is_framing(name: &str) -> bool {
+    FRAMING
+        .iter()
+        .any(|framing| name.eq_ignore_ascii_case(framing))
 }
 
 const fn broken(setting: &'static str, message: &'static str) -> InvalidSetting {

@@ -277,6 +277,44 @@ async fn keys_are_fetched_again_once_when_none_fits() {
 }
 
 #[tokio::test]
+async fn keys_are_fetched_again_once_when_one_of_the_same_id_does_not_fit() {
+    let (old, new) = (ed25519(1, "k1"), ed25519(2, "k1"));
+    let issuer = Issuer::start(&old).await;
+    assert!(issuer.verify(&signed(&issuer.said(), &old)).await.is_ok());
+    issuer.provider.publishes(json!({}), &json!([public(&new)]));
+    assert!(issuer.verify(&signed(&issuer.said(), &new)).await.is_ok());
+    assert_eq!(issuer.provider.requests("/jwks").len(), 2);
+
+    assert!(matches!(
+        issuer.verify(&signed(&issuer.said(), &old)).await,
+        Err(IdTokenError::Signature)
+    ));
+    assert_eq!(issuer.provider.requests("/jwks").len(), 3);
+}
+
+#[tokio::test]
+async fn what_came_with_a_refresh_is_verified_with_the_keys_at_hand() {
+    let key = ed25519(1, "k1");
+    let issuer = Issuer::start(&key).await;
+    let provider = issuer.resolved().await;
+    let access_token = Secret::new("at");
+    let verify = |key| {
+        let token = Secret::new(signed(&issuer.said(), key));
+        issuer
+            .upstream
+            .verify_refreshed_id_token(&provider, &token, &access_token, NOW)
+    };
+    assert!(matches!(verify(&key), Err(IdTokenError::NotAtHand)));
+    assert_eq!(issuer.provider.requests("/jwks").len(), 0);
+
+    assert!(issuer.verify(&signed(&issuer.said(), &key)).await.is_ok());
+    assert!(verify(&key).is_ok());
+    let other = ed25519(2, "k2");
+    assert!(matches!(verify(&other), Err(IdTokenError::Signature)));
+    assert_eq!(issuer.provider.requests("/jwks").len(), 1);
+}
+
+#[tokio::test]
 async fn the_access_token_must_be_the_one_the_token_was_issued_with() {
     let key = ed25519(1, "k1");
     let issuer = Issuer::start(&key).await;

@@ -1,3 +1,5 @@
+use base64::prelude::{BASE64_STANDARD, Engine};
+
 use super::*;
 
 const REDIRECT: &str = "http://127.0.0.1:8090/auth/callback";
@@ -115,6 +117,69 @@ async fn an_error_may_come_with_a_status_of_success() {
 }
 
 #[tokio::test]
+async fn id_and_secret_in_basic_may_be_taken_as_they_are() {
+    for (encoding, expected) in [
+        ("form", "client+one:s3cret+%26%2B"),
+        ("none", "client one:s3cret &+"),
+    ] {
+        let provider = TestProvider::start().await;
+        provider.answers_json("/token", 200, &json!({"access_token": "at"}));
+        provider.answers("/revoke", 200, &[], "");
+        let profile = ProviderProfile {
+            auth_header: Some("client_secret_basic".to_owned()),
+            ..odd(
+                &provider.base,
+                json!({"basic_auth_encoding": encoding,
+                    "revocation_endpoint": format!("{}/revoke", provider.base)}),
+            )
+        };
+        let (upstream, resolved) = (upstream(), resolved(&profile).await);
+        let token = Secret::new("rt");
+        upstream
+            .redeem_refresh_token(&resolved, &token, fresh())
+            .await
+            .unwrap();
+        upstream
+            .revoke_token(&resolved, &RevocableToken::Refresh(token), || Ok(fresh()))
+            .await
+            .unwrap();
+        for path in ["/token", "/revoke"] {
+            let sent = &provider.requests(path)[0].headers["authorization"];
+            let pair = sent.to_str().unwrap().strip_prefix("Basic ").unwrap();
+            let pair = BASE64_STANDARD.decode(pair).unwrap();
+            assert_eq!(String::from_utf8(pair).unwrap(), expected, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_status_without_a_word_may_say_that_the_grant_is_gone() {
+    let quirk = json!({"invalid_grant_status": 400});
+    for (params, status, body, error) in [
+        (&quirk, 400, "", "invalid_grant"),
+        (&quirk, 400, "<h1>No</h1>", "invalid_grant"),
+        (
+            &quirk,
+            400,
+            r#"{"error":"invalid_client"}"#,
+            "invalid_client",
+        ),
+        (&quirk, 403, "", "status_403"),
+        (&quirk, 503, "", "status_503"),
+        (&json!({}), 400, "", "status_400"),
+    ] {
+        let provider = TestProvider::start().await;
+        provider.answers("/token", status, &[], body);
+        let resolved = resolved(&odd(&provider.base, params.clone())).await;
+        let sent = Secret::new("old refresh");
+        let outcome = upstream()
+            .redeem_refresh_token(&resolved, &sent, fresh())
+            .await;
+        assert_eq!(outcome.unwrap_err().error, error, "{status} {body}");
+    }
+}
+
+#[tokio::test]
 async fn the_id_token_may_be_what_the_providers_api_takes() {
     let answer = json!({"access_token": "at", "id_token": "a.b.c"});
     for (quirk, used) in [
@@ -127,4 +192,49 @@ async fn the_id_token_may_be_what_the_providers_api_takes() {
     let quirk = json!({"id_token_as_access_token": true});
     let (_, outcome) = refreshed(quirk, &json!({"access_token": "at"})).await;
     assert_eq!(outcome.unwrap().access_token.expose(), "at");
+}
+
+#[tokio::test]
+async fn tokens_are_read_where_the_provider_puts_them() {
+    let user = json!({"id": "U1", "access_token": "of the user", "scope": "search:read", "token_type": "user"});
+    let both = json!({"ok": true, "access_token": "of the bot", "refresh_token": "of the bot",
+        "team": {"id": "T1"}, "authed_user": user});
+    let top = json!({"ok": true, "access_token": "refreshed", "token_type": "user", "team": {"id": "T1"}});
+    let here = json!({"token_answer": {"token_type": "Bearer", "fields": {"team_id": "/team/id"}}});
+    let inside = json!({"token_answer": {"pointer": "/authed_user", "fields": {"team_id": "/team/id", "user_id": "/authed_user/id"}}});
+    for (quirk, answer, token, token_type, fields) in [
+        (json!({}), &both, "of the bot", "Bearer", json!({})),
+        (json!({}), &top, "refreshed", "user", json!({})),
+        (here, &top, "refreshed", "Bearer", json!({"team_id": "T1"})),
+        (
+            inside.clone(),
+            &both,
+            "of the user",
+            "user",
+            json!({"team_id": "T1", "user_id": "U1"}),
+        ),
+        (inside, &top, "refreshed", "user", json!({"team_id": "T1"})),
+    ] {
+        let (_, outcome) = refreshed(quirk.clone(), answer).await;
+        let read = outcome.unwrap();
+        assert_eq!(read.access_token.expose(), token, "{quirk}");
+        assert_eq!(read.token_type, token_type, "{quirk}");
+        assert_eq!(Some(read.fields.expose()), fields.as_object(), "{quirk}");
+        // The bot's is not the user's.
+        let refresh_token = read.refresh_token.as_ref().map(Secret::expose);
+        assert_eq!(
+            refresh_token,
+            (token == "of the bot").then_some("of the bot")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_providers_own_word_for_a_grant_that_is_gone_is_understood() {
+    let answer = json!({"error": "bad_refresh_token", "error_description": "It is spent."});
+    let quirk = json!({"token_answer": {"grant_gone": ["bad_refresh_token"]}});
+    for (quirk, error) in [(json!({}), "bad_refresh_token"), (quirk, "invalid_grant")] {
+        let (_, outcome) = refreshed(quirk, &answer).await;
+        assert_eq!(outcome.unwrap_err().error, error);
+    }
 }

@@ -140,7 +140,31 @@ async fn the_issuer_of_an_authorization_response_is_checked_when_present_or_prom
         promises_iss: false,
         ..promising
     };
-    assert_eq!(plain.check_iss(Some("https://anyone.example")), Ok(()));
+    assert_eq!(plain.check_iss(None), Ok(()));
+    assert_eq!(plain.check_iss(Some("https://idp.example/tenant")), Ok(()));
+    for iss in [
+        "https://anyone.example",
+        "http://idp.example",
+        "https://idp.example:8443",
+        "idp.example",
+        "",
+    ] {
+        assert_eq!(plain.check_iss(Some(iss)), Err(ForeignIssuer), "{iss}");
+    }
+}
+
+#[test]
+fn whether_an_issuer_is_possible_is_seen_from_the_profile_alone() {
+    let plain = profile("https://idp.example");
+    assert!(is_possible_iss(&plain, "https://idp.example"));
+    assert!(!is_possible_iss(&plain, "https://anyone.example"));
+    let named = ProviderProfile {
+        issuer: Some("https://issuer.example".to_owned()),
+        auth_url: None,
+        ..plain
+    };
+    assert!(is_possible_iss(&named, "https://issuer.example"));
+    assert!(!is_possible_iss(&named, "https://idp.example"));
 }
 
 fn query_of(url: &url::Url) -> Vec<(String, String)> {

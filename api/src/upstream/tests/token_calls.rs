@@ -162,7 +162,7 @@ async fn a_client_that_signs_sends_an_assertion_and_no_secret() {
         .unwrap();
     let token = RevocableToken::Refresh(secret);
     upstream
-        .revoke_token(&resolved, &token, fresh())
+        .revoke_token(&resolved, &token, || Ok(fresh()))
         .await
         .unwrap();
     let mut requests = provider.requests("/token");
@@ -196,11 +196,39 @@ async fn an_assertion_is_of_no_use_at_another_origin_than_it_was_sent_to() {
     let resolved = upstream.resolve(&profile, &secrets).await.unwrap();
     let token = RevocableToken::Refresh(Secret::new("old-refresh"));
     upstream
-        .revoke_token(&resolved, &token, fresh())
+        .revoke_token(&resolved, &token, || Ok(fresh()))
         .await
         .unwrap();
     let requests = provider.requests("/revoke");
     assert_eq!(claims(&requests[0])["aud"], revocation);
+}
+
+#[tokio::test]
+async fn a_revocation_endpoint_that_does_not_believe_an_assertion_is_named_in_another() {
+    let provider = TestProvider::start().await;
+    provider.answers("/revoke", 401, &[], "");
+    provider.answers_json("/none", 400, &json!({"error": "invalid_request"}));
+    for (path, asked) in [("revoke", 2), ("none", 1)] {
+        let (mut profile, secrets) = signing(&provider.base);
+        let revocation = format!("{}/{path}", provider.base);
+        profile
+            .params
+            .insert("revocation_endpoint".to_owned(), revocation.clone().into());
+        let upstream = upstream();
+        let resolved = upstream.resolve(&profile, &secrets).await.unwrap();
+        let token = RevocableToken::Refresh(Secret::new("old-refresh"));
+        let refused = upstream
+            .revoke_token(&resolved, &token, || Ok(fresh()))
+            .await;
+        assert!(refused.is_err());
+        let requests = provider.requests(&format!("/{path}"));
+        let named: Vec<_> = requests
+            .iter()
+            .map(|request| claims(request)["aud"].clone())
+            .collect();
+        let expected = [format!("{}/token", provider.base), revocation];
+        assert_eq!(named, expected[..asked]);
+    }
 }
 
 #[tokio::test]

@@ -438,6 +438,11 @@ fn quirks_have_the_types_they_need() {
         ("id_token_as_access_token", json!(false), json!([])),
         ("scope_separator", json!(","), json!("")),
         ("token_request_format", json!("json"), json!("xml")),
+        ("token_answer", json!({"pointer": "/a"}), json!("/a")),
+        ("basic_auth_encoding", json!("none"), json!("utf-8")),
+        ("invalid_grant_status", json!(400), json!(503)),
+        ("invalid_grant_status", json!(403), json!(429)),
+        ("invalid_grant_status", json!(499), json!("400")),
         (
             "error_in_200",
             json!({"pointer": "/ok", "values": [false]}),
