@@ -71,7 +71,7 @@ async fn main() {
     browser.fresh(Sight::new(false, wide));
     browser.open(&bank);
     browser.fill(
-        json!({"User": "ann", "Access token": "wrong", "Region": "eu", "Port (optional)": "99999"}),
+        &json!({"User": "ann", "Access token": "wrong", "Region": "eu", "Port (optional)": "99999"}),
     );
     browser.submit();
     browser.shoot(&picture("form-errors"), HEIGHT);
