@@ -19,4 +19,5 @@ pub mod page;
 pub mod request_id;
 mod segment;
 pub mod serve;
+mod shown;
 pub mod stack;

@@ -81,8 +81,13 @@ impl TestNexus {
 
     /// Asks for a connection with a provider.
     pub async fn request(&self, provider: &str) -> Requested {
+        self.request_for(provider, RETURN_URL).await
+    }
+
+    /// Asks for a connection after which the person is taken to `return_url`.
+    pub async fn request_for(&self, provider: &str, return_url: &str) -> Requested {
         let asked =
-            json!({"workspace_id": "user-1", "provider_name": provider, "return_url": RETURN_URL});
+            json!({"workspace_id": "user-1", "provider_name": provider, "return_url": return_url});
         requested(&self.gateway().post("/v1/request-connection", asked).await)
     }
 

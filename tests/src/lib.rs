@@ -20,6 +20,7 @@
 mod additive;
 mod answer;
 mod browser;
+mod chromium;
 mod client;
 mod cluster;
 mod contract;
@@ -43,6 +44,7 @@ mod wait;
 
 pub use answer::Answer;
 pub use browser::{Browser, Page};
+pub use chromium::{Chromium, Link, Seen, SeenField, Sight};
 pub use client::{Client, Request};
 pub use cluster::Cluster;
 pub use contract::{Contract, Exchange};
@@ -56,7 +58,8 @@ pub use proxy::LossyProxy;
 pub use python::{python_with_generators, python_with_libraries, python_with_the_client};
 pub use real::{DjangoProvider, Glewlwyd, RealProvider};
 pub use scripted::{
-    AccountCall, Gate, IdTokenFault, Reply, ScriptedBackend, ScriptedProvider, TokenCall, Wire,
+    AccountCall, Gate, IdTokenFault, Reply, ScriptedApplication, ScriptedBackend, ScriptedProvider,
+    TokenCall, Visit, Wire,
 };
 pub use secrets::{is_not_in, stored};
 pub use wait::until;

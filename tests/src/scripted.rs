@@ -3,6 +3,7 @@
 //! It speaks HTTP itself, so that it can also break off: every connection serves one request.
 
 mod account;
+mod application;
 mod backend;
 mod reply;
 mod server;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 pub use account::AccountCall;
+pub use application::{ScriptedApplication, Visit};
 pub use backend::ScriptedBackend;
 pub use reply::{Gate, Reply, Wire};
 pub use signing::IdTokenFault;

@@ -74,14 +74,14 @@ async fn a_browser_gets_a_form_and_a_program_the_schema(database: Database) {
     let page = form(&nexus.gateway(), &requested.state).await;
     is_page(&page, 200);
     for expected in [
-        "<h1>Connect bank</h1>",
+        "<h1>Connect <bdi>bank</bdi></h1>",
         "method=\"post\" action=\"../auth/capture-credential\"",
         &format!("name=\"state\" value=\"{}\"", requested.state),
         "User &lt;name&gt;</label>",
         "As on your card.",
         "name=\"credential.pin\" type=\"password\" required",
         "<option value=\"eu\">eu</option>",
-        "region (optional)",
+        "region<span class=\"optional\"> (optional)</span>",
         "name=\"credential.port\" type=\"text\"",
     ] {
         assert!(page.text.contains(expected), "{expected}\n{}", page.text);
@@ -117,6 +117,11 @@ async fn a_form_that_is_filled_in_leads_back_to_the_application(database: Databa
         token["credentials"],
         json!({"user": "ann & co", "pin": "1234", "port": "443"})
     );
+    let cookie = answer.header("set-cookie").expect("a cookie");
+    assert_eq!(
+        cookie,
+        "nexus-form=sent; Max-Age=1; HttpOnly; SameSite=Strict"
+    );
     let again = submit(&nexus.gateway(), &body).await;
     is_page(&again, 409);
     assert!(again.text.contains("all is well"), "{}", again.text);
@@ -137,7 +142,7 @@ async fn what_is_wrong_stands_beside_its_field_and_masked_fields_come_back_empty
     for (field, id) in [("pin", 1), ("port", 2)] {
         let described = format!("aria-describedby=\"wrong-{id}\" aria-invalid=\"true\"");
         assert!(page.text.contains(&described), "{described}\n{}", page.text);
-        let message = format!("<p class=\"wrong\" id=\"wrong-{id}\">{field} ");
+        let message = format!("<p class=\"wrong\" id=\"wrong-{id}\"><bdi>{field}</bdi> ");
         assert!(page.text.contains(&message), "{message}\n{}", page.text);
     }
     assert!(

@@ -27,6 +27,10 @@ pub struct CaptureSchema {
     pub provider_name: String,
     /// A JSON schema of the credential's fields.
     pub schema: Value,
+    /// The host that the user is sent back to.
+    pub returns_to: Option<String>,
+    /// Whether the provider has something to try a credential at.
+    pub may_be_tried: bool,
 }
 
 /// What became of a credential that was filled in.
@@ -178,9 +182,13 @@ impl Application {
         if !provider.is_registered() {
             return Err(CallbackError::InvalidState);
         }
+        let profile = &provider.state.profile;
+        let asked_at = profile.user_info_endpoint.as_deref();
         Ok(CaptureSchema {
-            provider_name: provider.state.profile.name.clone(),
-            schema: default_credential_schema(&provider.state.profile),
+            provider_name: profile.name.clone(),
+            schema: default_credential_schema(profile),
+            may_be_tried: asked_at.is_some_and(|url| !url.is_empty()),
+            returns_to: return_url(row)?.host_str().map(str::to_owned),
         })
     }
 }

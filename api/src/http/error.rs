@@ -92,6 +92,11 @@ impl ApiError {
         self
     }
 
+    /// After how many seconds trying again makes sense, where that is known.
+    pub(super) fn waits(&self) -> Option<u64> {
+        self.0.retry_after
+    }
+
     /// Names in `Allow` the methods that the path does know.
     #[must_use]
     pub fn allow(mut self, methods: HeaderValue) -> ApiError {

@@ -21,6 +21,10 @@ pub(super) struct Field {
     pub(super) input: Input,
     /// Whether the credential is none without it.
     pub(super) required: bool,
+    /// What stands in it at first, unless it is masked.
+    pub(super) initial: Option<String>,
+    /// What password managers and browsers may fill it with (HTML, `autocomplete`).
+    pub(super) autocomplete: &'static str,
 }
 
 /// How a field is filled in.
@@ -35,20 +39,61 @@ pub(super) enum Input {
     /// Yes or no.
     Checkbox,
     /// One of these.
-    Choice(Vec<String>),
+    Choice(Vec<Choice>),
     /// Anything else, as JSON.
     Json,
+}
+
+/// One of the values that a field may have.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Choice {
+    /// The value.
+    value: Value,
+    /// What it is called.
+    pub(super) label: String,
+}
+
+impl Choice {
+    /// The value as the form has it.
+    pub(super) fn form_value(&self) -> String {
+        text_of(&self.value)
+    }
+
+    /// None of a list or an object, which no line can name.
+    fn of(value: &Value, title: Option<&Value>) -> Option<Self> {
+        let is_scalar = !(value.is_array() || value.is_object() || value.is_null());
+        is_scalar.then(|| Self {
+            value: value.clone(),
+            label: title
+                .and_then(Value::as_str)
+                .map_or_else(|| text_of(value), str::to_owned),
+        })
+    }
+}
+
+/// A scalar as people write it.
+fn text_of(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 impl Field {
     fn of(name: &str, schema: &Value, required: bool) -> Self {
         let text = |member: &str| schema.get(member).and_then(Value::as_str);
+        let filled = |member: &str| text(member).filter(|text| !text.trim().is_empty());
+        let input = Input::of(schema);
+        let default = schema.get("default").filter(|_| input.is_shown());
         Self {
             name: name.to_owned(),
-            label: text("title").unwrap_or(name).to_owned(),
-            help: text("description").map(str::to_owned),
-            input: Input::of(schema),
+            label: filled("title").unwrap_or(name).to_owned(),
+            help: filled("description").map(str::to_owned),
             required,
+            initial: default
+                .filter(|default| **default != Value::Bool(false))
+                .map(text_of),
+            autocomplete: autocomplete(name, &input),
+            input,
         }
     }
 
@@ -64,9 +109,13 @@ impl Field {
             return Some(Value::Bool(sent.is_some()));
         }
         let text = sent.filter(|text| !text.is_empty())?;
-        let typed = match self.input {
+        let typed = match &self.input {
             Input::Number | Input::Json => serde_json::from_str(text).ok(),
-            Input::Line | Input::Masked | Input::Checkbox | Input::Choice(_) => None,
+            Input::Choice(choices) => choices
+                .iter()
+                .find(|choice| choice.form_value() == text)
+                .map(|choice| choice.value.clone()),
+            Input::Line | Input::Masked | Input::Checkbox => None,
         };
         Some(typed.unwrap_or_else(|| text.into()))
     }
@@ -75,19 +124,46 @@ impl Field {
 impl Input {
     fn of(schema: &Value) -> Self {
         let text = |member: &str| schema.get(member).and_then(Value::as_str);
-        let choices = schema.get("enum").and_then(Value::as_array);
-        let choices = choices.map(|choices| choices.iter().map(Value::as_str).collect());
-        if let Some(Some(choices)) = choices {
-            let choices: Vec<&str> = choices;
-            return Self::Choice(choices.into_iter().map(str::to_owned).collect());
+        let masked = text("format") == Some("password");
+        if let Some(choices) = choices(schema).filter(|_| !masked) {
+            return Self::Choice(choices);
         }
         match text("type") {
             Some("boolean") => Self::Checkbox,
             Some("integer" | "number") => Self::Number,
             Some("object" | "array") => Self::Json,
-            _ if text("format") == Some("password") => Self::Masked,
+            _ if masked => Self::Masked,
             _ => Self::Line,
         }
+    }
+
+    /// Whether what is typed into it may be seen, and so may come back.
+    pub(super) fn is_shown(&self) -> bool {
+        !matches!(self, Self::Masked | Self::Json)
+    }
+}
+
+/// What a schema lets one choose from: its `enum`, or constants with titles.
+fn choices(schema: &Value) -> Option<Vec<Choice>> {
+    let list = |member: &str| schema.get(member).and_then(Value::as_array);
+    let choices = match list("enum") {
+        Some(values) => values.iter().map(|value| Choice::of(value, None)).collect(),
+        None => list("oneOf")?
+            .iter()
+            .map(|one| Choice::of(one.get("const")?, one.get("title")))
+            .collect(),
+    };
+    let choices: Option<Vec<Choice>> = choices;
+    choices.filter(|choices| !choices.is_empty())
+}
+
+/// An account's name and password are what password managers keep. A key is none of theirs, and no address of a person.
+fn autocomplete(name: &str, input: &Input) -> &'static str {
+    match (input, name.to_ascii_lowercase().as_str()) {
+        (Input::Line, "username" | "user" | "login") => "username",
+        (Input::Line, "email") => "email",
+        (Input::Masked, "password") => "current-password",
+        _ => "off",
     }
 }
 
@@ -184,7 +260,11 @@ mod tests {
             ("API key", &Input::Masked)
         );
         assert_eq!(key.help.as_deref(), Some("From your account."));
-        let choices = Input::Choice(vec!["eu".to_owned(), "us".to_owned()]);
+        let choice = |value: &str| Choice {
+            value: value.into(),
+            label: value.to_owned(),
+        };
+        let choices = Input::Choice(vec![choice("eu"), choice("us")]);
         let inputs = [Input::Json, Input::Number, choices, Input::Checkbox];
         assert!(fields[2..].iter().map(|field| &field.input).eq(&inputs));
         assert!(key.required && !fields[2].required);
@@ -208,6 +288,43 @@ mod tests {
         let expected = json!({"port": "many", "key": "1", "sandbox": false});
         assert_eq!(Value::Object(sent.credential(&fields(&schema()))), expected);
         assert_eq!(sent.state(), "");
+    }
+
+    #[test]
+    fn choices_may_be_of_any_scalar_and_have_titles() {
+        let schema = json!({"properties": {
+            "port": {"type": "integer", "enum": [80, 443], "default": 443},
+            "tier": {"oneOf": [{"const": "a", "title": "Free"}, {"const": "b"}]},
+            "odd": {"enum": [{"a": 1}]},
+        }});
+        let fields = fields(&schema);
+        let labels = |field: &Field| match &field.input {
+            Input::Choice(choices) => choices.iter().map(|choice| choice.label.clone()).collect(),
+            _ => Vec::new(),
+        };
+        let labels: Vec<Vec<String>> = fields.iter().map(labels).collect();
+        assert_eq!(labels, [vec![], vec!["80", "443"], vec!["Free", "b"]]);
+        assert_eq!(fields[1].initial.as_deref(), Some("443"));
+        let sent = Sent::parse(b"credential.port=80&credential.tier=b");
+        let expected = json!({"port": 80, "tier": "b"});
+        assert_eq!(Value::Object(sent.credential(&fields)), expected);
+    }
+
+    #[test]
+    fn password_managers_fill_in_accounts_and_nothing_stands_in_a_masked_field() {
+        let schema = json!({"properties": {
+            "password": {"format": "password", "default": "hunter2"},
+            "secret_key": {"format": "password"},
+            "username": {"type": "string", "default": "ann"},
+        }});
+        let fields = fields(&schema);
+        let hints: Vec<_> = fields.iter().map(|field| field.autocomplete).collect();
+        assert_eq!(hints, ["current-password", "off", "username"]);
+        let initial: Vec<_> = fields
+            .iter()
+            .map(|field| field.initial.as_deref())
+            .collect();
+        assert_eq!(initial, [None, None, Some("ann")]);
     }
 
     #[test]

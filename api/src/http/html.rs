@@ -32,8 +32,18 @@ pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
     accepted.any(|accept| accept.contains("text/html"))
 }
 
-/// A page, which no cache keeps.
-pub(super) fn page(status: StatusCode, title: &str, content: &Markup) -> Response {
+/// What the choice between a page and a program's answer hangs on.
+pub(super) fn varies() -> HeaderValue {
+    HeaderValue::from_name(ACCEPT)
+}
+
+/// A page, which no cache keeps: its name in the window's title, its heading, and what stands below.
+pub(super) fn page(
+    status: StatusCode,
+    title: &str,
+    heading: &Markup,
+    content: &Markup,
+) -> Response {
     let whole = html! {
         (DOCTYPE)
         html lang="en" {
@@ -44,13 +54,13 @@ pub(super) fn page(status: StatusCode, title: &str, content: &Markup) -> Respons
                 title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
-            body { main { h1 { (title) } (content) } }
+            body { main { p.vault { "Credential vault" } h1 { (heading) } (content) } }
         }
     };
     let mut response = (status, Html(whole.into_string())).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, POLICY.clone());
-    headers.insert(VARY, HeaderValue::from_name(ACCEPT));
+    headers.insert(VARY, varies());
     no_store(response)
 }
 
@@ -72,7 +82,8 @@ mod tests {
 
     #[test]
     fn a_page_loads_nothing_but_its_own_style_and_is_escaped() {
-        let response = page(StatusCode::OK, "<b>", &html! { p { "a & b" } });
+        let (heading, content) = (html! { "<i>" }, html! { p { "a & b" } });
+        let response = page(StatusCode::OK, "<b>", &heading, &content);
         let policy = response.headers()[CONTENT_SECURITY_POLICY]
             .to_str()
             .unwrap();

@@ -2,11 +2,11 @@
 
 use axum::extract::{Query, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde::Deserialize;
 
 use super::Doors;
-use super::capture_form::{back_to, refused};
+use super::capture_form::back_to;
 use crate::application::complete_consent::{Callback, CallbackError};
 use crate::http::context::RequestContext;
 use crate::http::error::ApiError;
@@ -40,10 +40,9 @@ impl From<CallbackError> for ApiError {
 /// Completes the consent and sends the user back to the application.
 pub(super) async fn get(
     State(doors): State<Doors>,
-    headers: HeaderMap,
     caller: RequestContext,
     Query(parameters): Query<Parameters>,
-) -> Response {
+) -> Result<Response, ApiError> {
     let Parameters {
         code,
         state,
@@ -56,22 +55,21 @@ pub(super) async fn get(
         iss,
         error,
     };
-    match doors
+    let completed = doors
         .application
         .complete_consent(callback, caller.metadata("callback"))
-        .await
-    {
-        Ok(return_url) => back_to(&return_url),
-        Err(error) => refusal(error.into(), &headers),
+        .await;
+    match completed {
+        Ok(return_url) => Ok(back_to(&return_url)),
+        Err(error) => Err(refusal(error.into())),
     }
 }
 
-/// A page for people, an envelope for programs. A callback's 409 is a page's 400 as well: the state is no good.
-fn refusal(error: ApiError, headers: &HeaderMap) -> Response {
-    let error = if error.status() == StatusCode::CONFLICT {
+/// A callback's 409 is a 400: the state is no good.
+fn refusal(error: ApiError) -> ApiError {
+    if error.status() == StatusCode::CONFLICT {
         error.with_status(StatusCode::BAD_REQUEST)
     } else {
         error
-    };
-    refused(&error, headers)
+    }
 }

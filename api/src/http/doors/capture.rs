@@ -2,8 +2,8 @@
 
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT, VARY};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
+use http::header::VARY;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,7 @@ use crate::application::capture_credential::{CaptureError, CaptureSchema};
 use crate::http::context::RequestContext;
 use crate::http::error::ApiError;
 use crate::http::headers::no_store;
-use crate::http::html::is_wanted;
+use crate::http::html::{is_wanted, varies};
 use crate::http::json::Json;
 
 #[derive(Deserialize)]
@@ -65,16 +65,15 @@ pub(super) async fn get_schema(
     State(doors): State<Doors>,
     headers: HeaderMap,
     Query(query): Query<SchemaQuery>,
-) -> Response {
-    let capture = doors.application.capture_schema(&query.state).await;
-    let mut response = match capture {
-        Ok(capture) if is_wanted(&headers) => capture_form::show(&query.state, &capture),
-        Ok(capture) => described(capture),
-        Err(error) => capture_form::refused(&error.into(), &headers),
+) -> Result<Response, ApiError> {
+    let capture = doors.application.capture_schema(&query.state).await?;
+    let mut response = if is_wanted(&headers) {
+        capture_form::show(&query.state, &capture)
+    } else {
+        described(capture)
     };
-    let vary = HeaderValue::from_name(ACCEPT);
-    response.headers_mut().insert(VARY, vary);
-    response
+    response.headers_mut().insert(VARY, varies());
+    Ok(response)
 }
 
 /// The schema itself, the provider's name, and the schema again.

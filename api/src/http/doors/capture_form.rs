@@ -3,9 +3,10 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::LOCATION;
+use http::header::{LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use maud::{Markup, html};
+use serde_json::Value;
 use url::Url;
 
 use super::Doors;
@@ -64,61 +65,106 @@ fn is_at(error: &FieldError, field: &Field) -> bool {
     path.split('/').next() == Some(name.as_str())
 }
 
-/// The form, empty.
+/// The form, as yet untouched.
 pub(super) fn show(state: &str, capture: &CaptureSchema) -> Response {
     let fields = fields(&capture.schema);
-    let form = form(state, &fields, None, &Wrong::default());
-    page(StatusCode::OK, &title(capture), &form)
+    shown(
+        StatusCode::OK,
+        state,
+        capture,
+        &fields,
+        None,
+        &Wrong::default(),
+    )
 }
 
-/// A refusal for people.
-pub(super) fn refusal_page(error: &ApiError) -> Response {
-    let advice = match error.code() {
-        // Somebody pressed the button twice, say.
-        "state_used" => {
-            "If you have just connected, all is well: close this page and go back to the application."
-        }
-        _ => {
-            "Nothing was changed. You can close this page, go back to the application and connect again from there."
-        }
+fn shown(
+    status: StatusCode,
+    state: &str,
+    capture: &CaptureSchema,
+    fields: &[Field],
+    sent: Option<&Sent>,
+    wrong: &Wrong,
+) -> Response {
+    let name = &capture.provider_name;
+    let title = if wrong.is_empty() {
+        format!("Connect {name}")
+    } else {
+        format!("Not accepted: Connect {name}")
     };
+    let heading = html! { "Connect " bdi { (name) } };
     let content = html! {
-        p role="alert" { (error.message()) }
-        p { (advice) }
+        @if !wrong.is_empty() { (summary(fields, wrong)) }
+        (introduction(capture))
+        (form(state, fields, sent, wrong))
+        (promise(capture))
     };
-    error.mark(page(error.status(), "Not connected", &content))
+    page(status, &title, &heading, &content)
 }
 
-fn title(capture: &CaptureSchema) -> String {
-    format!("Connect {}", capture.provider_name)
+/// What is wrong, each with a way to its field. It has the focus, so that it is read first.
+fn summary(fields: &[Field], wrong: &Wrong) -> Markup {
+    html! {
+        div.summary role="alert" tabindex="-1" autofocus {
+            p { strong { "This was not accepted." } " Nothing was stored. Correct it and send it again; what is hidden has to be typed anew." }
+            @for sentence in &wrong.whole { p { (sentence) } }
+            @if !wrong.fields.is_empty() {
+                ul {
+                    @for (number, field) in fields.iter().enumerate() {
+                        @if let Some(text) = wrong.of(field) {
+                            li { a href={ "#" (id("field", number)) } { bdi { (field.label) } " " (text) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn introduction(capture: &CaptureSchema) -> Markup {
+    let text = capture.schema.get("description").and_then(Value::as_str);
+    html! {
+        p {
+            "Enter what gives access to " bdi { (capture.provider_name) } "."
+            @if let Some(host) = &capture.returns_to { " Then you go back to " bdi.host { (host) } "." }
+        }
+        @if let Some(text) = text { p dir="auto" { (text) } }
+    }
+}
+
+/// What becomes of what is typed.
+fn promise(capture: &CaptureSchema) -> Markup {
+    html! {
+        section.promise aria-labelledby="promise" {
+            h2 #promise { "What happens to what you enter" }
+            ul {
+                @if capture.may_be_tried { li { "The vault tries it at " bdi { (capture.provider_name) } " first." } }
+                li { "It is stored encrypted." }
+                li { "It is given only to programs that hold this connection, and each time is recorded." }
+            }
+        }
+    }
 }
 
 fn form(state: &str, fields: &[Field], sent: Option<&Sent>, wrong: &Wrong) -> Markup {
     html! {
-        @if !wrong.is_empty() {
-            div.summary role="alert" {
-                p { "This was not accepted. Nothing was stored; correct it and send it again." }
-                @for sentence in &wrong.whole { p { (sentence) } }
-            }
-        }
         // Relative, since a proxy may have put the doors below a path of its own.
         form method="post" action="../auth/capture-credential" autocomplete="off" {
             input type="hidden" name=(STATE) value=(state);
             @for (number, field) in fields.iter().enumerate() {
-                (labelled(number, field, sent.and_then(|sent| sent.value(field)), wrong.of(field)))
+                (labelled(number, field, sent, wrong.of(field)))
             }
             button type="submit" { "Connect" }
         }
-        p.help { "What you type is sent to this vault only, and stored encrypted." }
     }
 }
 
-fn labelled(number: usize, field: &Field, sent: Option<&str>, wrong: Option<&str>) -> Markup {
-    let (id, help, error) = (
-        format!("field-{number}"),
-        format!("help-{number}"),
-        format!("wrong-{number}"),
-    );
+fn id(kind: &str, number: usize) -> String {
+    format!("{kind}-{number}")
+}
+
+fn labelled(number: usize, field: &Field, sent: Option<&Sent>, wrong: Option<&str>) -> Markup {
+    let (id, help, error) = (id("field", number), id("help", number), id("wrong", number));
     let described: Vec<&str> = [
         field.help.as_ref().map(|_| help.as_str()),
         wrong.map(|_| error.as_str()),
@@ -127,11 +173,23 @@ fn labelled(number: usize, field: &Field, sent: Option<&str>, wrong: Option<&str
     .flatten()
     .collect();
     let described = (!described.is_empty()).then(|| described.join(" "));
+    let is_checkbox = field.input == Input::Checkbox;
+    // What was unchecked or emptied stays so.
+    let value = match sent {
+        Some(sent) => sent.value(field),
+        None => field.initial.as_deref(),
+    };
+    let label = html! {
+        label for=(id) dir="auto" { (field.label) @if !field.required && !is_checkbox { span.optional { " (optional)" } } }
+    };
+    let control = control(&id, field, value, described.as_deref(), wrong.is_some());
     html! {
-        label for=(id) { (field.label) @if !field.required && field.input != Input::Checkbox { " (optional)" } }
-        (control(&id, field, sent, described.as_deref(), wrong.is_some()))
-        @if let Some(text) = &field.help { p.help id=(help) { (text) } }
-        @if let Some(text) = wrong { p.wrong id=(error) { (field.label) " " (text) "." } }
+        div.field {
+            @if is_checkbox { div.check { (control) (label) } } @else { (label) }
+            @if let Some(text) = &field.help { p.help id=(help) dir="auto" { (text) } }
+            @if let Some(text) = wrong { p.wrong id=(error) { bdi { (field.label) } " " (text) "." } }
+            @if !is_checkbox { (control) }
+        }
     }
 }
 
@@ -139,35 +197,33 @@ fn labelled(number: usize, field: &Field, sent: Option<&str>, wrong: Option<&str
 fn control(
     id: &str,
     field: &Field,
-    sent: Option<&str>,
+    value: Option<&str>,
     described: Option<&str>,
     wrong: bool,
 ) -> Markup {
-    let (name, value) = (field.form_name(), sent.unwrap_or_default());
+    let name = field.form_name();
     let invalid = wrong.then_some("true");
-    let kind = match field.input {
-        Input::Masked => "password",
-        Input::Checkbox => "checkbox",
-        Input::Line | Input::Number | Input::Choice(_) | Input::Json => "text",
-    };
+    let filled = field.autocomplete;
     match &field.input {
         Input::Choice(choices) => html! {
-            select id=(id) name=(name) required[field.required] aria-describedby=[described] aria-invalid=[invalid] {
-                @if !field.required { option value="" {} }
-                @for choice in choices { option value=(choice) selected[choice == value] { (choice) } }
+            select id=(id) name=(name) dir="auto" required[field.required] autocomplete=(filled) aria-describedby=[described] aria-invalid=[invalid] {
+                @if !field.required || field.initial.is_none() { option value="" { "Choose…" } }
+                @for choice in choices {
+                    option value=(choice.form_value()) selected[value == Some(choice.form_value().as_str())] { (choice.label) }
+                }
             }
         },
         Input::Json => html! {
-            textarea id=(id) name=(name) rows="4" required[field.required] spellcheck="false" aria-describedby=[described] aria-invalid=[invalid] {}
+            textarea id=(id) name=(name) rows="4" required[field.required] autocomplete=(filled) autocapitalize="none" spellcheck="false" aria-describedby=[described] aria-invalid=[invalid] {}
         },
         Input::Checkbox => html! {
-            input id=(id) name=(name) type=(kind) value="on" checked[sent.is_some()] aria-describedby=[described] aria-invalid=[invalid];
+            input id=(id) name=(name) type="checkbox" value="on" checked[value.is_some()] aria-describedby=[described] aria-invalid=[invalid];
         },
         Input::Masked => html! {
-            input id=(id) name=(name) type=(kind) required[field.required] autocomplete="off" spellcheck="false" aria-describedby=[described] aria-invalid=[invalid];
+            input id=(id) name=(name) type="password" required[field.required] autocomplete=(filled) autocapitalize="none" spellcheck="false" aria-describedby=[described] aria-invalid=[invalid];
         },
         Input::Line | Input::Number => html! {
-            input id=(id) name=(name) type=(kind) value=(value) inputmode=[(field.input == Input::Number).then_some("decimal")] required[field.required] autocomplete="off" spellcheck="false" aria-describedby=[described] aria-invalid=[invalid];
+            input id=(id) name=(name) type="text" value=(value.unwrap_or_default()) dir="auto" inputmode=[(field.input == Input::Number).then_some("decimal")] required[field.required] autocomplete=(filled) autocapitalize="none" spellcheck="false" aria-describedby=[described] aria-invalid=[invalid];
         },
     }
 }
@@ -177,17 +233,30 @@ pub(super) async fn post(
     State(doors): State<Doors>,
     headers: HeaderMap,
     caller: RequestContext,
-    body: Result<FormOrJson, ApiError>,
-) -> Response {
+    body: FormOrJson,
+) -> Result<Response, ApiError> {
     match body {
-        Ok(FormOrJson::Json(body)) => take_json(&doors, &caller, &body)
+        FormOrJson::Json(body) => take_json(&doors, &caller, &body).await,
+        FormOrJson::Form(body) => take_form(&doors, &caller, &Sent::parse(&body), &headers)
             .await
-            .unwrap_or_else(|error| refused(&error, &headers)),
-        Ok(FormOrJson::Form(body)) => {
-            take_form(&doors, &caller, &Sent::parse(&body), &headers).await
-        }
-        Err(error) => refused(&error, &headers),
+            .map(forgotten),
     }
+}
+
+/// Has browsers forget the page that was typed into. Chromium keeps pages whole for its back button, `no-store` or not,
+/// unless a cookie of theirs has changed since; this one says nothing.
+fn forgotten(mut response: Response) -> Response {
+    response.headers_mut().append(SET_COOKIE, SENT);
+    response
+}
+
+/// Its path is that of the doors, wherever a proxy has put them.
+const SENT: HeaderValue =
+    HeaderValue::from_static("nexus-form=sent; Max-Age=1; HttpOnly; SameSite=Strict");
+
+/// A form that came back stands at this address, so people open it anew: they get a page, too.
+pub(super) async fn only_post() -> ApiError {
+    ApiError::method_not_allowed().allow(HeaderValue::from_static("POST"))
 }
 
 async fn take_json(
@@ -209,11 +278,8 @@ async fn take_form(
     caller: &RequestContext,
     sent: &Sent,
     headers: &HeaderMap,
-) -> Response {
-    let capture = match doors.application.capture_schema(sent.state()).await {
-        Ok(capture) => capture,
-        Err(error) => return refused(&error.into(), headers),
-    };
+) -> Result<Response, ApiError> {
+    let capture = doors.application.capture_schema(sent.state()).await?;
     let fields = fields(&capture.schema);
     let metadata = caller.metadata("capture_credential");
     let taken =
@@ -221,15 +287,22 @@ async fn take_form(
             .application
             .capture_credential(sent.state(), sent.credential(&fields), metadata);
     let wrong = match taken.await {
-        Ok(captured) => return back(&captured),
+        Ok(captured) => return Ok(back(&captured)),
         Err(CaptureError::InvalidCredentials(errors)) if is_wanted(headers) => {
             Wrong::with(errors, &fields)
         }
         Err(CaptureError::Rejected) if is_wanted(headers) => Wrong::rejected(),
-        Err(error) => return refused(&error.into(), headers),
+        Err(error) => return Err(error.into()),
     };
-    let form = form(sent.state(), &fields, Some(sent), &wrong);
-    page(StatusCode::BAD_REQUEST, &title(&capture), &form)
+    let status = StatusCode::BAD_REQUEST;
+    Ok(shown(
+        status,
+        sent.state(),
+        &capture,
+        &fields,
+        Some(sent),
+        &wrong,
+    ))
 }
 
 fn back(captured: &Captured) -> Response {
@@ -241,14 +314,5 @@ pub(super) fn back_to(url: &Url) -> Response {
     match HeaderValue::from_str(url.as_str()) {
         Ok(location) => no_store((StatusCode::FOUND, [(LOCATION, location)]).into_response()),
         Err(_) => ApiError::internal().into_response(),
-    }
-}
-
-/// A page for people, an envelope for programs.
-pub(super) fn refused(error: &ApiError, headers: &HeaderMap) -> Response {
-    if is_wanted(headers) {
-        refusal_page(error)
-    } else {
-        error.clone().into_response()
     }
 }

@@ -20,6 +20,7 @@ use crate::http::auth::{KeyPolicy, with_api_key};
 use crate::http::denied::Denied;
 use crate::http::error::with_oauth_errors;
 use crate::http::log::LogLayer;
+use crate::http::shown::with_pages;
 use crate::http::stack::with_common_layers;
 use crate::metrics::Surface;
 
@@ -65,12 +66,12 @@ pub fn gateway(doors: Doors, access: &Access) -> Router {
         .merge(with_rate_limit(reading, limits.token));
     let listing = Router::new().route("/v1/connections", get(connections::list));
     // The one-time state is what opens these.
-    let open = Router::new()
-        .route("/v1/capture-schema", get(capture::get_schema))
-        .merge(with_rate_limit(
-            Router::new().route("/v1/callback", get(callback::get)),
-            limits.callback,
-        ))
+    let followed = with_rate_limit(
+        Router::new().route("/v1/callback", get(callback::get)),
+        limits.callback,
+    );
+    let followed = followed.route("/v1/capture-schema", get(capture::get_schema));
+    let open = with_pages(followed)
         .merge(with_rate_limit(
             Router::new().route("/v1/capture-credential", post(capture::post_credential)),
             limits.callback,
@@ -176,10 +177,12 @@ fn browser_doors(access: &Access) -> Router<Doors> {
     let limit = access.limits.callback;
     let callback = Router::new().route(&access.redirect_path, get(callback::get));
     // Who sends credentials may have the provider asked about each.
-    let capture = Router::new().route("/auth/capture-credential", post(capture_form::post));
-    with_rate_limit(callback, limit)
+    let taking = post(capture_form::post).fallback(capture_form::only_post);
+    let capture = Router::new().route("/auth/capture-credential", taking);
+    let doors = with_rate_limit(callback, limit)
         .merge(with_rate_limit(capture, limit))
-        .route("/auth/capture-schema", get(capture::get_schema))
+        .route("/auth/capture-schema", get(capture::get_schema));
+    with_pages(doors)
 }
 
 /// Doors of one kind.
