@@ -7,6 +7,7 @@ on_both_databases! {
     a_browser_gets_a_form_and_a_program_the_schema,
     a_form_that_is_filled_in_leads_back_to_the_application,
     what_is_wrong_stands_beside_its_field_and_masked_fields_come_back_empty,
+    every_answer_to_a_form_has_the_browser_forget_it,
     a_program_may_send_json_to_the_forms_door,
     a_state_that_is_no_good_is_explained_on_a_page,
     a_body_that_is_neither_form_nor_json_is_refused,
@@ -117,11 +118,6 @@ async fn a_form_that_is_filled_in_leads_back_to_the_application(database: Databa
         token["credentials"],
         json!({"user": "ann & co", "pin": "1234", "port": "443"})
     );
-    let cookie = answer.header("set-cookie").expect("a cookie");
-    assert_eq!(
-        cookie,
-        "nexus-form=sent; Max-Age=1; HttpOnly; SameSite=Strict"
-    );
     let again = submit(&nexus.gateway(), &body).await;
     is_page(&again, 409);
     assert!(again.text.contains("all is well"), "{}", again.text);
@@ -155,6 +151,36 @@ async fn what_is_wrong_stands_beside_its_field_and_masked_fields_come_back_empty
     assert_eq!(nexus.status(&requested.id).await["status"], "pending");
     let right = format!("state={state}&credential.user=ann&credential.pin=1234");
     assert_eq!(submit(&nexus.gateway(), &right).await.status, 302);
+}
+
+async fn every_answer_to_a_form_has_the_browser_forget_it(database: Database) {
+    let nexus = bank(database).await;
+    let (gateway, requested) = (nexus.gateway(), nexus.request("bank").await);
+    let state = &requested.state;
+    let (wrong, right) = (
+        format!("state={state}&credential.user=ann&credential.pin=one"),
+        format!("state={state}&credential.user=ann&credential.pin=1234"),
+    );
+    let large = format!("state={state}&credential.user={}", "x".repeat(300 * 1024));
+    let sent = [
+        (wrong.as_str(), 400),
+        (&large, 413),
+        (&right, 302),
+        (&right, 409),
+        ("", 400),
+    ];
+    for (body, status) in sent {
+        let answer = submit(&gateway, body).await;
+        assert_eq!(answer.status, status, "{}", answer.text);
+        assert_eq!(
+            answer.header("set-cookie"),
+            Some("nexus-form=sent; Path=/; Max-Age=1; HttpOnly; SameSite=Strict"),
+            "{status}"
+        );
+    }
+    let body = json!({"state": state, "credentials": {}});
+    let refused = gateway.post("/auth/capture-credential", body).await;
+    assert_eq!((refused.status, refused.header("set-cookie")), (409, None));
 }
 
 async fn a_program_may_send_json_to_the_forms_door(database: Database) {

@@ -81,7 +81,7 @@ impl<S: Send + Sync> FromRequest<S> for RawForm {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<RawForm, ApiError> {
-        if !is_form(&essence(request.headers())) {
+        if !is_form(request.headers()) {
             return Err(ApiError::not_a_form());
         }
         read(request, state).await.map(RawForm)
@@ -100,7 +100,7 @@ impl<S: Send + Sync> FromRequest<S> for FormOrJson {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<FormOrJson, ApiError> {
-        if is_form(&essence(request.headers())) {
+        if is_form(request.headers()) {
             return read(request, state).await.map(FormOrJson::Form);
         }
         RawJson::from_request(request, state)
@@ -161,8 +161,9 @@ fn essence(headers: &HeaderMap) -> String {
     essence.trim().to_ascii_lowercase()
 }
 
-fn is_form(essence: &str) -> bool {
-    essence == "application/x-www-form-urlencoded"
+/// Whether a request's body is said to be a form.
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
+    essence(headers) == "application/x-www-form-urlencoded"
 }
 
 /// `application/json` or any `application/…+json`.

@@ -1,7 +1,8 @@
 //! The form in which people type a static credential: `GET …/capture-schema` in a browser, and
 //! `POST /auth/capture-credential`, which sends them back to the application.
 
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -17,7 +18,7 @@ use crate::http::error::ApiError;
 use crate::http::form::{Field, Input, STATE, Sent, fields};
 use crate::http::headers::no_store;
 use crate::http::html::{is_wanted, page};
-use crate::http::json::{FormOrJson, RawJson};
+use crate::http::json::{FormOrJson, RawJson, is_form};
 use crate::schema::FieldError;
 
 /// What is wrong with what was sent: by field, and as a whole.
@@ -237,22 +238,24 @@ pub(super) async fn post(
 ) -> Result<Response, ApiError> {
     match body {
         FormOrJson::Json(body) => take_json(&doors, &caller, &body).await,
-        FormOrJson::Form(body) => take_form(&doors, &caller, &Sent::parse(&body), &headers)
-            .await
-            .map(forgotten),
+        FormOrJson::Form(body) => take_form(&doors, &caller, &Sent::parse(&body), &headers).await,
     }
 }
 
-/// Has browsers forget the page that was typed into. Chromium keeps pages whole for its back button, `no-store` or not,
-/// unless a cookie of theirs has changed since; this one says nothing.
-fn forgotten(mut response: Response) -> Response {
-    response.headers_mut().append(SET_COOKIE, SENT);
+/// Has browsers forget the page that was typed into, whatever becomes of the form that it sent. Chromium keeps pages whole
+/// for its back button, `no-store` or not, unless a cookie of theirs has changed since; this one says nothing.
+pub(super) async fn forgetting(request: Request, next: Next) -> Response {
+    let is_form = is_form(request.headers());
+    let mut response = next.run(request).await;
+    if is_form {
+        response.headers_mut().append(SET_COOKIE, SENT);
+    }
     response
 }
 
-/// Its path is that of the doors, wherever a proxy has put them.
+/// For every path: the form is at two, and a proxy may have put the doors below a path of its own.
 const SENT: HeaderValue =
-    HeaderValue::from_static("nexus-form=sent; Max-Age=1; HttpOnly; SameSite=Strict");
+    HeaderValue::from_static("nexus-form=sent; Path=/; Max-Age=1; HttpOnly; SameSite=Strict");
 
 /// A form that came back stands at this address, so people open it anew: they get a page, too.
 pub(super) async fn only_post() -> ApiError {

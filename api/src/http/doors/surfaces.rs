@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn;
 use axum::routing::{delete, get, post};
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
@@ -179,10 +180,10 @@ fn browser_doors(access: &Access) -> Router<Doors> {
     // Who sends credentials may have the provider asked about each.
     let taking = post(capture_form::post).fallback(capture_form::only_post);
     let capture = Router::new().route("/auth/capture-credential", taking);
-    let doors = with_rate_limit(callback, limit)
-        .merge(with_rate_limit(capture, limit))
-        .route("/auth/capture-schema", get(capture::get_schema));
-    with_pages(doors)
+    let followed =
+        with_rate_limit(callback, limit).route("/auth/capture-schema", get(capture::get_schema));
+    let sent = with_pages(with_rate_limit(capture, limit));
+    with_pages(followed).merge(sent.route_layer(from_fn(capture_form::forgetting)))
 }
 
 /// Doors of one kind.
