@@ -14,6 +14,7 @@ on_both_databases! {
     a_provider_in_trouble_or_away_refuses_nothing,
     a_provider_that_says_nothing_is_not_waited_for_for_ever,
     a_provider_with_nothing_to_ask_is_not_asked,
+    the_form_says_that_it_is_tried_only_where_it_is,
     a_redirect_is_not_followed,
     an_address_that_is_not_allowed_is_not_asked,
     a_field_that_cannot_be_sent_is_named,
@@ -261,6 +262,40 @@ async fn a_provider_with_nothing_to_ask_is_not_asked(database: Database) {
         nexus.capture(name, credentials).await;
     }
     assert!(provider.accounts().is_empty());
+}
+
+async fn the_form_says_that_it_is_tried_only_where_it_is(database: Database) {
+    let (nexus, provider) = weather(database, json!({})).await;
+    let endpoint = provider.account_url();
+    for (name, fields, said) in [
+        ("asked", json!({}), true),
+        ("silent", json!({"user_info_endpoint": null}), false),
+        ("baseless", json!({"api_base_url": null}), false),
+        (
+            "whole",
+            json!({"api_base_url": null, "user_info_endpoint": endpoint}),
+            true,
+        ),
+        (
+            "skip",
+            json!({"params": {"validation": {"skip": true}}}),
+            false,
+        ),
+        (
+            "own",
+            json!({"params": {"auth_strategy": {"type": "own"}}}),
+            false,
+        ),
+    ] {
+        nexus.register(profile(name, &provider, fields)).await;
+        let state = nexus.request(name).await.state;
+        let form = format!("/auth/capture-schema?state={state}");
+        let form = nexus.gateway().request("GET", &form);
+        let page = form.header("accept", "text/html").send().await;
+        assert!(page.text.contains("stored encrypted"), "{}", page.text);
+        let promised = page.text.contains("The vault tries it at");
+        assert_eq!(promised, said, "{name}: {}", page.text);
+    }
 }
 
 async fn a_redirect_is_not_followed(database: Database) {

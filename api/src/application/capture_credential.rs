@@ -12,7 +12,7 @@ use nexus_projections::ConnectionRow;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::check_credential::CheckError;
+use super::check_credential::{CheckError, is_tried};
 use super::complete_consent::{CallbackError, unrecorded};
 use super::patience::Patience;
 use super::{Application, Fault};
@@ -29,7 +29,7 @@ pub struct CaptureSchema {
     pub schema: Value,
     /// The host that the user is sent back to.
     pub returns_to: Option<String>,
-    /// Whether the provider has something to try a credential at.
+    /// Whether the provider is asked about a credential.
     pub may_be_tried: bool,
 }
 
@@ -183,11 +183,10 @@ impl Application {
             return Err(CallbackError::InvalidState);
         }
         let profile = &provider.state.profile;
-        let asked_at = profile.user_info_endpoint.as_deref();
         Ok(CaptureSchema {
             provider_name: profile.name.clone(),
             schema: default_credential_schema(profile),
-            may_be_tried: asked_at.is_some_and(|url| !url.is_empty()),
+            may_be_tried: is_tried(profile),
             returns_to: return_url(row)?.host_str().map(str::to_owned),
         })
     }

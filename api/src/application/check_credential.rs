@@ -99,6 +99,11 @@ impl Application {
     }
 }
 
+/// Whether credentials are tried at this provider.
+pub(super) fn is_tried(profile: &ProviderProfile) -> bool {
+    asked(profile, &CheckRules::of(profile)).is_ok()
+}
+
 /// What a provider is asked, and how the credential goes into it.
 fn asked(profile: &ProviderProfile, rules: &CheckRules) -> Result<(Request, Scheme), Untried> {
     let url = profile.user_info_url().filter(|_| !rules.skip);
