@@ -33,7 +33,10 @@ pub(super) enum Input {
     /// A line.
     Line,
     /// A line that nobody may read over a shoulder.
-    Masked,
+    Masked {
+        /// Whether it is a number all the same.
+        number: bool,
+    },
     /// A number.
     Number,
     /// Yes or no.
@@ -110,12 +113,14 @@ impl Field {
         }
         let text = sent.filter(|text| !text.is_empty())?;
         let typed = match &self.input {
-            Input::Number | Input::Json => serde_json::from_str(text).ok(),
+            Input::Number | Input::Masked { number: true } | Input::Json => {
+                serde_json::from_str(text).ok()
+            }
             Input::Choice(choices) => choices
                 .iter()
                 .find(|choice| choice.form_value() == text)
                 .map(|choice| choice.value.clone()),
-            Input::Line | Input::Masked | Input::Checkbox => None,
+            Input::Line | Input::Masked { number: false } | Input::Checkbox => None,
         };
         Some(typed.unwrap_or_else(|| text.into()))
     }
@@ -130,16 +135,18 @@ impl Input {
         }
         match text("type") {
             Some("boolean") => Self::Checkbox,
-            Some("integer" | "number") => Self::Number,
             Some("object" | "array") => Self::Json,
-            _ if masked => Self::Masked,
-            _ => Self::Line,
+            kind => match (matches!(kind, Some("integer" | "number")), masked) {
+                (number, true) => Self::Masked { number },
+                (true, false) => Self::Number,
+                (false, false) => Self::Line,
+            },
         }
     }
 
     /// Whether what is typed into it may be seen, and so may come back.
     pub(super) fn is_shown(&self) -> bool {
-        !matches!(self, Self::Masked | Self::Json)
+        !matches!(self, Self::Masked { .. } | Self::Json)
     }
 }
 
@@ -162,7 +169,7 @@ fn autocomplete(name: &str, input: &Input) -> &'static str {
     match (input, name.to_ascii_lowercase().as_str()) {
         (Input::Line, "username" | "user" | "login") => "username",
         (Input::Line, "email") => "email",
-        (Input::Masked, "password") => "current-password",
+        (Input::Masked { .. }, "password") => "current-password",
         _ => "off",
     }
 }
@@ -257,7 +264,7 @@ mod tests {
         let key = &fields[1];
         assert_eq!(
             (key.label.as_str(), &key.input),
-            ("API key", &Input::Masked)
+            ("API key", &Input::Masked { number: false })
         );
         assert_eq!(key.help.as_deref(), Some("From your account."));
         let choice = |value: &str| Choice {
@@ -307,6 +314,22 @@ mod tests {
         assert_eq!(fields[1].initial.as_deref(), Some("443"));
         let sent = Sent::parse(b"credential.port=80&credential.tier=b");
         let expected = json!({"port": 80, "tier": "b"});
+        assert_eq!(Value::Object(sent.credential(&fields)), expected);
+    }
+
+    #[test]
+    fn a_masked_number_is_masked_and_a_number() {
+        let schema = json!({"properties": {
+            "code": {"type": "number", "format": "password", "default": 7},
+            "pin": {"type": "integer", "format": "password", "enum": [1234, 4321]},
+        }});
+        let fields = fields(&schema);
+        for field in &fields {
+            assert_eq!(field.input, Input::Masked { number: true });
+            assert_eq!(field.initial, None);
+        }
+        let sent = Sent::parse(b"credential.pin=1234&credential.code=x");
+        let expected = json!({"pin": 1234, "code": "x"});
         assert_eq!(Value::Object(sent.credential(&fields)), expected);
     }
 

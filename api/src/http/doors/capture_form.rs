@@ -205,6 +205,8 @@ fn control(
     let name = field.form_name();
     let invalid = wrong.then_some("true");
     let filled = field.autocomplete;
+    let is_number = matches!(field.input, Input::Number | Input::Masked { number: true });
+    let keyboard = is_number.then_some("decimal");
     match &field.input {
         Input::Choice(choices) => html! {
             select id=(id) name=(name) dir="auto" required[field.required] autocomplete=(filled) aria-describedby=[described] aria-invalid=[invalid] {
@@ -220,11 +222,11 @@ fn control(
         Input::Checkbox => html! {
             input id=(id) name=(name) type="checkbox" value="on" checked[value.is_some()] aria-describedby=[described] aria-invalid=[invalid];
         },
-        Input::Masked => html! {
-            input id=(id) name=(name) type="password" required[field.required] autocomplete=(filled) autocapitalize="none" spellcheck="false" aria-describedby=[described] aria-invalid=[invalid];
+        Input::Masked { .. } => html! {
+            input id=(id) name=(name) type="password" inputmode=[keyboard] required[field.required] autocomplete=(filled) autocapitalize="none" spellcheck="false" aria-describedby=[described] aria-invalid=[invalid];
         },
         Input::Line | Input::Number => html! {
-            input id=(id) name=(name) type="text" value=(value.unwrap_or_default()) dir="auto" inputmode=[(field.input == Input::Number).then_some("decimal")] required[field.required] autocomplete=(filled) autocapitalize="none" spellcheck="false" aria-describedby=[described] aria-invalid=[invalid];
+            input id=(id) name=(name) type="text" value=(value.unwrap_or_default()) dir="auto" inputmode=[keyboard] required[field.required] autocomplete=(filled) autocapitalize="none" spellcheck="false" aria-describedby=[described] aria-invalid=[invalid];
         },
     }
 }
