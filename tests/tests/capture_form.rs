@@ -5,6 +5,7 @@ use serde_json::json;
 
 on_both_databases! {
     a_browser_gets_a_form_and_a_program_the_schema,
+    what_nobody_named_is_not_chosen,
     a_form_that_is_filled_in_leads_back_to_the_application,
     what_is_wrong_stands_beside_its_field_and_masked_fields_come_back_empty,
     every_answer_to_a_form_has_the_browser_forget_it,
@@ -93,6 +94,40 @@ async fn a_browser_gets_a_form_and_a_program_the_schema(database: Database) {
     assert_eq!(schema.header("vary"), Some("accept"));
     assert_eq!(schema.header("cache-control"), Some("no-store"));
     assert_eq!(schema.expect(200)["provider_name"], "bank");
+}
+
+async fn what_nobody_named_is_not_chosen(database: Database) {
+    let nexus = TestNexus::start(database).await;
+    let schema = json!({
+        "required": ["kept", "foreign", "null", "sandbox", "pin"],
+        "properties": {
+            "kept": {"enum": ["a", "b"], "default": "b"},
+            "foreign": {"enum": ["c", "d"], "default": "elsewhere"},
+            "null": {"enum": ["e", "f"], "default": null},
+            "sandbox": {"type": "boolean", "default": null},
+            "pin": {"type": "integer", "format": "password"},
+        },
+    });
+    let params = json!({"credential_schema": schema});
+    let profile = json!({"name": "bank", "auth_type": "basic_auth", "params": params});
+    nexus.register(profile).await;
+    let requested = nexus.request("bank").await;
+    let page = form(&nexus.gateway(), &requested.state).await;
+    let selects: Vec<&str> = page.text.split("<select").skip(1).collect();
+    let asks = selects.iter().map(|select| select.contains("Choose…"));
+    assert!(asks.eq([false, true, true]), "{}", page.text);
+    for (text, times) in [
+        (" selected", 1),
+        (" checked", 0),
+        ("type=\"password\" inputmode=\"decimal\"", 1),
+    ] {
+        assert_eq!(
+            page.text.matches(text).count(),
+            times,
+            "{text}: {}",
+            page.text
+        );
+    }
 }
 
 async fn a_form_that_is_filled_in_leads_back_to_the_application(database: Database) {

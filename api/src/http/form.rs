@@ -92,9 +92,7 @@ impl Field {
             label: filled("title").unwrap_or(name).to_owned(),
             help: filled("description").map(str::to_owned),
             required,
-            initial: default
-                .filter(|default| **default != Value::Bool(false))
-                .map(text_of),
+            initial: default.filter(|value| input.shows(value)).map(text_of),
             autocomplete: autocomplete(name, &input),
             input,
         }
@@ -141,6 +139,14 @@ impl Input {
                 (true, false) => Self::Number,
                 (false, false) => Self::Line,
             },
+        }
+    }
+
+    /// Whether it can show a value: a box is ticked or shows nothing, and of `null` there is nothing to show.
+    fn shows(&self, value: &Value) -> bool {
+        match self {
+            Self::Checkbox => *value == Value::Bool(true),
+            _ => !value.is_null(),
         }
     }
 
@@ -348,6 +354,22 @@ mod tests {
             .map(|field| field.initial.as_deref())
             .collect();
         assert_eq!(initial, [None, None, Some("ann")]);
+    }
+
+    #[test]
+    fn a_default_of_nothing_fills_in_nothing() {
+        let schema = json!({"properties": {
+            "line": {"type": "string", "default": null},
+            "port": {"type": "integer", "default": null},
+            "sandbox": {"type": "boolean", "default": null},
+            "strict": {"type": "boolean", "default": "false"},
+            "ticked": {"type": "boolean", "default": true},
+            "zone": {"enum": [true, false], "default": false},
+        }});
+        let fields = fields(&schema);
+        let initial = fields.iter().map(|field| field.initial.as_deref());
+        let expected = [None, None, None, None, Some("true"), Some("false")];
+        assert!(initial.eq(expected), "{fields:?}");
     }
 
     #[test]

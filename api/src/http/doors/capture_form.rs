@@ -15,7 +15,7 @@ use super::capture::{Body, REJECTED};
 use crate::application::capture_credential::{CaptureError, CaptureSchema, Captured};
 use crate::http::context::RequestContext;
 use crate::http::error::ApiError;
-use crate::http::form::{Field, Input, STATE, Sent, fields};
+use crate::http::form::{Choice, Field, Input, STATE, Sent, fields};
 use crate::http::headers::no_store;
 use crate::http::html::{is_wanted, page};
 use crate::http::json::{FormOrJson, RawJson, is_form};
@@ -209,10 +209,12 @@ fn control(
     let keyboard = is_number.then_some("decimal");
     match &field.input {
         Input::Choice(choices) => html! {
+            @let is_chosen = |choice: &Choice| value == Some(choice.form_value().as_str());
             select id=(id) name=(name) dir="auto" required[field.required] autocomplete=(filled) aria-describedby=[described] aria-invalid=[invalid] {
-                @if !field.required || field.initial.is_none() { option value="" { "Choose…" } }
+                // Nothing is chosen for people that nobody named.
+                @if !field.required || !choices.iter().any(is_chosen) { option value="" { "Choose…" } }
                 @for choice in choices {
-                    option value=(choice.form_value()) selected[value == Some(choice.form_value().as_str())] { (choice.label) }
+                    option value=(choice.form_value()) selected[is_chosen(choice)] { (choice.label) }
                 }
             }
         },
