@@ -4,6 +4,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
+use http::Method;
 use http::header::VARY;
 use maud::{Markup, html};
 
@@ -22,6 +23,7 @@ where
 
 async fn shown(request: Request, next: Next) -> Response {
     let wanted = is_wanted(request.headers());
+    let method = request.method().clone();
     let id = request.extensions().get::<RequestId>().cloned();
     let id = id.as_ref().map_or("", RequestId::as_str);
     let mut response = complete(next.run(request).await, id);
@@ -29,7 +31,7 @@ async fn shown(request: Request, next: Next) -> Response {
         return response;
     };
     if wanted {
-        return refusal(&error, id);
+        return refusal(&error, &method, id);
     }
     response.headers_mut().insert(VARY, varies());
     response
@@ -43,9 +45,17 @@ struct Explained {
 }
 
 const AGAIN: &str = "Go back to the application that sent you here, and connect again from there.";
-const LATER: &str = "Wait a little, then reload this page. Should it say that the link was used, go back to the application.";
 
-fn explained(error: &ApiError) -> Explained {
+/// A form is not to be reloaded, which would send it as it was.
+fn later(method: &Method) -> &'static str {
+    if method.is_safe() {
+        "Wait a little, then reload this page. Should it say that the link was used, go back to the application."
+    } else {
+        "Wait a little, then go back, fill in the form anew and send it again. Should it say that the link was used, go back to the application."
+    }
+}
+
+fn explained(error: &ApiError, method: &Method) -> Explained {
     match error.code() {
         "state_used" => Explained {
             title: "This link was used already",
@@ -76,12 +86,12 @@ fn explained(error: &ApiError) -> Explained {
         "overloaded" | "database_unavailable" | "starting" => Explained {
             title: "The vault is not available now",
             happened: "It cannot do its work at the moment. The fault is not yours.",
-            advice: LATER,
+            advice: later(method),
         },
         "body_too_large" => Explained {
             title: "That is too much",
             happened: "What was sent is larger than any credential may be. Nothing was stored.",
-            advice: "Go back to the form and look at what you pasted into it.",
+            advice: "Go back to the form, and look at what you paste into it.",
         },
         // The address of a form that came back, opened anew.
         "method_not_allowed" => Explained {
@@ -102,12 +112,12 @@ fn explained(error: &ApiError) -> Explained {
     }
 }
 
-fn refusal(error: &ApiError, request_id: &str) -> Response {
+fn refusal(error: &ApiError, method: &Method, request_id: &str) -> Response {
     let Explained {
         title,
         happened,
         advice,
-    } = explained(error);
+    } = explained(error, method);
     let content: Markup = html! {
         p role="alert" { (happened) }
         @if let Some(seconds) = error.waits() {
@@ -138,6 +148,7 @@ mod tests {
     use axum::routing::get;
     use http::StatusCode;
     use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+    use http::request::Builder;
     use tower::ServiceExt;
 
     use super::*;
@@ -149,11 +160,15 @@ mod tests {
     async fn number(_: Query<[(String, u32); 1]>) {}
 
     async fn ask(path: &str, accept: &str) -> (Response, String) {
+        send(Request::get(path), accept).await
+    }
+
+    async fn send(request: Builder, accept: &str) -> (Response, String) {
         let routes = Router::new()
-            .route("/busy", get(busy))
+            .route("/busy", get(busy).post(busy))
             .route("/number", get(number))
             .route("/fine", get(async || "fine"));
-        let request = Request::get(path)
+        let request = request
             .header(ACCEPT, accept)
             .extension(RequestId::parse("r-1").unwrap());
         let request = request.body(Body::empty()).unwrap();
@@ -178,6 +193,14 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected}\n{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_told_to_reload_what_a_form_was_sent_to() {
+        let (response, text) = send(Request::post("/busy"), "text/html").await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(text.contains("go back, fill in the form anew"), "{text}");
+        assert!(!text.contains("reload"), "{text}");
     }
 
     #[tokio::test]
