@@ -18,9 +18,11 @@ import puppeteer from 'puppeteer-core';
 
 const chromium = process.argv[2] ?? '/usr/bin/chromium';
 const profile = mkdtempSync(join(tmpdir(), 'nexus-pages-'));
-const browser = await puppeteer.launch({
+const launched = puppeteer.launch({
   executablePath: chromium,
   userDataDir: profile,
+  // Killed, it leaves there what it would have removed.
+  env: { ...process.env, TMPDIR: profile },
   // Without its pipe, Chromium ends.
   pipe: true,
   headless: true,
@@ -28,13 +30,13 @@ const browser = await puppeteer.launch({
   ignoreDefaultArgs: ['--disable-back-forward-cache'],
   args: ['--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--lang=en-US', '--force-color-profile=srgb', '--font-render-hinting=none'],
 });
+const browser = await launched.catch(async (error) => {
+  await forget();
+  throw error;
+});
 
-async function end() {
-  const main = browser.process();
-  const gone = once(main, 'exit');
-  process.kill(-main.pid, 'SIGKILL');
-  await gone;
-  // The last of its children may be writing still.
+async function forget() {
+  // The last of the browser's children may be writing still.
   for (let tries = 0; tries < 100; tries++) {
     try {
       rmSync(profile, { recursive: true, force: true });
@@ -43,6 +45,14 @@ async function end() {
       await setTimeout(20);
     }
   }
+}
+
+async function end() {
+  const main = browser.process();
+  const gone = once(main, 'exit');
+  process.kill(-main.pid, 'SIGKILL');
+  await gone;
+  await forget();
   process.exit();
 }
 

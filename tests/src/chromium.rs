@@ -3,12 +3,16 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
 use crate::nexus::root;
+use crate::wait::PATIENCE;
 
 /// A running browser with one page. It is gone when this is dropped.
 ///
@@ -17,7 +21,8 @@ use crate::nexus::root;
 pub struct Chromium {
     driver: Child,
     orders: Option<ChildStdin>,
-    reports: BufReader<ChildStdout>,
+    reports: Receiver<String>,
+    patience: Duration,
 }
 
 /// How somebody looks at a page.
@@ -128,35 +133,34 @@ impl Seen {
 impl Chromium {
     /// Starts it.
     pub fn start() -> Chromium {
-        let directory = root().join("tests/pages");
-        assert!(
-            directory.join("node_modules").is_dir(),
-            "run scripts/test, or npm ci in {}",
-            directory.display()
-        );
-        let mut driver = Command::new("node")
-            .current_dir(&directory)
-            .arg("drive.mjs")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("node starts");
+        Self::driven_by(&mut driver(), PATIENCE)
+    }
+
+    fn driven_by(driver: &mut Command, patience: Duration) -> Chromium {
+        let driver = driver.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut driver = driver.spawn().expect("the driver starts");
         Chromium {
             orders: driver.stdin.take(),
-            reports: BufReader::new(driver.stdout.take().expect("piped")),
+            reports: lines(driver.stdout.take().expect("piped")),
             driver,
+            patience,
         }
     }
 
     fn order(&mut self, order: &Value) -> Value {
         let orders = self.orders.as_mut().expect("the driver listens");
-        let (reports, mut line) = (&mut self.reports, String::new());
-        tokio::task::block_in_place(|| {
+        let (reports, patience) = (&self.reports, self.patience);
+        let line = tokio::task::block_in_place(|| {
             writeln!(orders, "{order}").expect("the driver listens");
-            reports.read_line(&mut line).expect("the driver answers");
+            reports.recv_timeout(patience)
         });
+        let line = match line {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => panic!("waited {patience:?} in vain for {order}"),
+            Err(RecvTimeoutError::Disconnected) => panic!("the driver ended at {order}"),
+        };
         let mut report: Value = serde_json::from_str(&line)
-            .unwrap_or_else(|error| panic!("the driver ended at {order}: {error}"));
+            .unwrap_or_else(|error| panic!("no report of {order}: {error}"));
         assert!(report["failed"].is_null(), "{order}: {}", report["failed"]);
         report["report"].take()
     }
@@ -267,6 +271,30 @@ impl Chromium {
     }
 }
 
+fn driver() -> Command {
+    let directory = root().join("tests/pages");
+    assert!(
+        directory.join("node_modules").is_dir(),
+        "run scripts/test, or npm ci in {}",
+        directory.display()
+    );
+    let mut driver = Command::new("node");
+    driver.current_dir(&directory).arg("drive.mjs");
+    driver
+}
+
+/// The driver's reports as they come, until it ends.
+fn lines(output: ChildStdout) -> Receiver<String> {
+    let (sender, reports) = channel();
+    thread::spawn(move || {
+        let lines = BufReader::new(output).lines();
+        lines
+            .map_while(Result::ok)
+            .try_for_each(|line| sender.send(line))
+    });
+    reports
+}
+
 fn status(report: &Value) -> u16 {
     let status = report["status"].as_u64().expect("an answer");
     u16::try_from(status).expect("a status")
@@ -276,6 +304,41 @@ impl Drop for Chromium {
     fn drop(&mut self) {
         // The driver takes the browser with it.
         drop(self.orders.take());
+        let ended = loop {
+            if let Err(error) = self.reports.recv_timeout(self.patience) {
+                break error;
+            }
+        };
+        if ended == RecvTimeoutError::Timeout {
+            let _ = self.driver.kill();
+        }
         let _ = self.driver.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[should_panic(expected = "in vain")]
+    async fn a_driver_that_says_nothing_is_not_waited_for_for_ever() {
+        let mut silent = Command::new("tail");
+        silent.args(["-f", "/dev/null"]);
+        let mut browser = Chromium::driven_by(&mut silent, Duration::from_millis(50));
+        browser.look();
+    }
+
+    #[test]
+    fn no_profile_stays_whether_the_browser_starts_or_not() {
+        for (browser, starts) in [("/usr/bin/chromium", true), ("/nowhere/chromium", false)] {
+            let place = tempfile::tempdir().expect("a directory");
+            let mut driver = driver();
+            driver.arg(browser).env("TMPDIR", place.path());
+            let ended = driver.stdin(Stdio::null()).output().expect("node starts");
+            assert_eq!(ended.status.success(), starts, "{ended:?}");
+            let left = std::fs::read_dir(place.path()).expect("a directory");
+            assert_eq!(left.count(), 0, "{browser}");
+        }
     }
 }
