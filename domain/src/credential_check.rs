@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::provider::{InvalidProfile, ProviderProfile};
+use crate::provider::{InvalidProfile, ProviderProfile, is_secret};
 use crate::strategy::{is_framing, is_token};
 
 /// The statuses that refuse a credential when nothing is said.
@@ -123,11 +123,27 @@ fn read_headers(given: &Value) -> Result<BTreeMap<String, String>, InvalidProfil
         let visible = |byte: u8| matches!(byte, b'\t' | b' '..=b'~');
         !name.is_empty() && is_token(name) && value.bytes().all(visible)
     };
-    if headers.iter().all(fits) && !headers.keys().any(|name| is_framing(name)) {
-        Ok(headers)
-    } else {
-        Err(broken(field, message))
+    if !headers.iter().all(fits) || headers.keys().any(|name| is_framing(name)) {
+        return Err(broken(field, message));
     }
+    if headers.keys().any(|name| holds_secrets(name)) {
+        let message =
+            "are shown to whoever reads the provider, so they must not be those that hold secrets";
+        return Err(broken(field, message));
+    }
+    Ok(headers)
+}
+
+/// Whether a header of this name holds a secret, by its name.
+fn holds_secrets(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    let credentials = [
+        "authorization",
+        "proxy_authorization",
+        "cookie",
+        "x_api_key",
+    ];
+    credentials.contains(&name.as_str()) || is_secret(&name)
 }
 
 /// One, or a list.
@@ -293,6 +309,14 @@ mod tests {
             (json!({"headers": {"A B": ""}}), "params.validation.headers"),
             (
                 json!({"headers": {"A": "b\n"}}),
+                "params.validation.headers",
+            ),
+            (
+                json!({"headers": {"Cookie": "b"}}),
+                "params.validation.headers",
+            ),
+            (
+                json!({"headers": {"Api-Key": "b"}}),
                 "params.validation.headers",
             ),
             (

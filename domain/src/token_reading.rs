@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::provider::InvalidProfile;
+use crate::provider::{InvalidProfile, is_secret};
 use crate::secret::SecretMap;
 use crate::strategy::{is_token, scalar};
 
@@ -112,15 +112,21 @@ fn read_fields(value: &Value) -> Result<BTreeMap<String, String>, InvalidProfile
     let fields = value.as_object().ok_or_else(|| broken(place, message))?;
     let mut read = BTreeMap::new();
     for (name, pointer) in fields {
+        if TAKEN.contains(&name.as_str()) {
+            return Err(broken(place, "must not have the name of a token's member"));
+        }
+        if is_secret(name) {
+            let message = "must not have names under which `params` hold secrets";
+            return Err(broken(place, message));
+        }
         let pointer = pointer
             .as_str()
             .filter(|pointer| pointer.starts_with('/') && !name.is_empty())
             .ok_or_else(|| broken(place, message))?;
-        if TAKEN.contains(&name.as_str()) {
-            return Err(broken(place, "must not have the name of a token's member"));
-        }
-        if pointer.ends_with("/refresh_token") {
-            return Err(broken(place, "must not lead to a refresh token"));
+        if pointer.ends_with("/refresh_token") || pointer.ends_with("/id_token") {
+            let message =
+                "must not lead to a refresh token, nor to an id token, which nobody verified";
+            return Err(broken(place, message));
         }
         read.insert(name.clone(), pointer.to_owned());
     }
@@ -184,6 +190,8 @@ mod tests {
             (json!({"fields": {"": "/a"}}), ".fields"),
             (json!({"fields": {"access_token": "/a"}}), ".fields"),
             (json!({"fields": {"a": "/b/refresh_token"}}), ".fields"),
+            (json!({"fields": {"a": "/id_token"}}), ".fields"),
+            (json!({"fields": {"api_key": "********"}}), ".fields"),
             (json!({"grant_gone": "gone"}), ".grant_gone"),
             (json!({"grant_gone": ["it is gone"]}), ".grant_gone"),
             (json!({"grant_gone": [""]}), ".grant_gone"),

@@ -1,7 +1,7 @@
 //! What an agent was let do is decided again from the log alone, whatever became of everybody since:
 //! `POST /v1/agent-sessions` and `POST /v1/agent-sessions/obo`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cqrs_es::Aggregate;
 use futures::stream::{self, StreamExt};
@@ -41,6 +41,16 @@ impl Past<'_> {
         folded
     }
 
+    /// The scopes of every provider.
+    fn provider_scopes(&self) -> BTreeSet<String> {
+        let of_providers = |event: &&RecordedEvent| event.stream.stream_type == Provider::TYPE;
+        let ids = self.0.iter().filter(of_providers);
+        let ids: BTreeSet<&str> = ids.map(|event| event.stream.id.as_str()).collect();
+        ids.into_iter()
+            .flat_map(|id| self.state::<Provider>(id).0.profile.scopes)
+            .collect()
+    }
+
     /// Decides again what was decided then; panics where the answer is another one.
     fn decides_as(&self, opening: &Opening) {
         let (agent, agent_sequence) = self.state::<Agent>(&opening.agent_id.to_string());
@@ -66,7 +76,8 @@ impl Past<'_> {
         if let Some(user) = &opening.principal {
             gates.user(user).expect("the user's gate");
         }
-        let granted = gates.connection(&selection, |_| false);
+        let everywhere = self.provider_scopes();
+        let granted = gates.connection(&selection, |scope| everywhere.contains(scope));
         let granted = granted.expect("the connection's gate");
         assert_eq!(granted.provider_scopes, opening.provider_scopes);
         let inputs = Inputs {

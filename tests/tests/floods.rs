@@ -80,7 +80,11 @@ async fn refusals_are_counted_per_source_reason_and_minute(database: Database) {
         .request("GET", "/v1/callback?state=x&code=y");
     let shown = shown.header("x-forwarded-for", "192.0.2.3");
     let shown = shown.header("accept", "text/html").send().await;
-    assert!(shown.text.contains("This link is not valid"), "{}", shown.text);
+    assert!(
+        shown.text.contains("This link is not valid"),
+        "{}",
+        shown.text
+    );
     let denials = denials(&mut nexus).await;
     let mut counted = BTreeMap::new();
     for entry in &denials {

@@ -26,6 +26,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use nexus_tests::{
     Database, Nexus, Reply, ScriptedBackend, ScriptedProvider, TestNexus, python_with_generators,
@@ -35,6 +36,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::timeout;
 
 /// What agents are given.
 const CALLER: &str = "key-of-the-agents";
@@ -92,6 +94,9 @@ fn story() -> Vec<Value> {
         json!({"step": "deleted", "same": true}),
     ]
 }
+
+/// How long a program may take, compilers included.
+const LONGEST: Duration = Duration::from_mins(3);
 
 /// A vault with a key for callers, a backend that vouches for alice, and a provider.
 struct Setting {
@@ -153,15 +158,18 @@ impl Setting {
         let mut input = child.stdin.take().expect("piped");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut found = Vec::new();
-        while let Some(line) = lines.next_line().await.expect("text") {
-            let line: Value = serde_json::from_str(&line).expect("JSON");
-            match line["step"].as_str().expect("a step") {
-                "consent" => self.consent(&line["auth_url"]).await,
-                "ask" => self.asked(&line["what"], &mut input).await,
-                _ => found.push(line),
+        let story = async {
+            while let Some(line) = lines.next_line().await.expect("text") {
+                let line: Value = serde_json::from_str(&line).expect("JSON");
+                match line["step"].as_str().expect("a step") {
+                    "consent" => self.consent(&line["auth_url"]).await,
+                    "ask" => self.asked(&line["what"], &mut input).await,
+                    _ => found.push(line),
+                }
             }
-        }
-        succeeded(&mut child).await;
+            succeeded(&mut child).await;
+        };
+        timeout(LONGEST, story).await.expect("it ends in time");
         found
     }
 
@@ -194,7 +202,8 @@ async fn succeeded(child: &mut Child) {
 
 /// Runs it to its end; panics with what it said when it fails.
 async fn run(mut command: Command) {
-    let ended = command.output().await.expect("it starts");
+    let ended = timeout(LONGEST, command.output()).await;
+    let ended = ended.expect("it ends in time").expect("it starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let said = text(&ended.stdout) + &text(&ended.stderr);
     assert!(ended.status.success(), "{}: {said}", ended.status);

@@ -25,6 +25,7 @@ on_both_databases! {
     the_claim_of_a_killed_server_is_taken_over_after_its_deadline,
     a_token_that_died_with_its_server_needs_the_user,
     a_provider_that_moved_gets_no_old_token,
+    the_id_token_of_a_refresh_is_served_whoever_has_asked_for_the_issuers_keys,
 }
 
 async fn started(database: Database) -> (TestNexus, ScriptedProvider, Connected) {
@@ -596,4 +597,27 @@ async fn a_provider_that_moved_gets_no_old_token(database: Database) {
         .refused(409, "attention_required");
     assert_eq!(refused["reason"], "provider_changed");
     assert_eq!(other.calls().len(), 0);
+}
+
+async fn the_id_token_of_a_refresh_is_served_whoever_has_asked_for_the_issuers_keys(
+    database: Database,
+) {
+    let (mut nexus, provider) = (
+        TestNexus::start(database).await,
+        ScriptedProvider::start().await,
+    );
+    let mut profile = provider.plain_profile("google");
+    profile["issuer"] = json!(provider.issuer());
+    profile["scopes"] = json!(["openid"]);
+    nexus.register(profile).await;
+    let connected = nexus.connect(&provider, "google").await;
+    let served = async |nexus: &TestNexus| {
+        let token = nexus.token(&connected.id).await.expect(200);
+        token["id_token"].as_str().expect("an id token").to_owned()
+    };
+    let consented = served(&nexus).await;
+    nexus.terminate().await;
+    nexus.start_again().await;
+    nexus.refresh(&connected.id).await.expect(200);
+    assert_ne!(served(&nexus).await, consented);
 }

@@ -115,6 +115,9 @@ async fn a_subject_can_be_required(database: Database) {
     // What gives no credential away needs none.
     assert_eq!(nexus.status(&connected.id).await["status"], "active");
     nexus.request("google").await;
+    let again = json!({"provider_name": "google", "connection_id": connected.id, "return_url": "http://localhost/"});
+    let again = nexus.gateway().post("/v1/request-connection", again).await;
+    again.refused(401, "missing_subject");
     let poll = format!("/v1/check-connection/{}", connected.id);
     let foreign = as_subject(&nexus, "GET", &poll, "somebody").await;
     assert_eq!(foreign.expect(200)["status"], "failed");

@@ -24,7 +24,7 @@ use super::patience::Patience;
 use super::record_credential::RecordError;
 use super::token::TokenPayload;
 use super::{Application, Fault, fault_of, is_of_subject};
-use crate::upstream::{CallFailure, IdTokenClaims, ResolvedProvider, TokenAnswer};
+use crate::upstream::{CallFailure, IdTokenClaims, IdTokenError, ResolvedProvider, TokenAnswer};
 
 /// How often a claim starts again because the connection moved under it.
 const ATTEMPTS: usize = 8;
@@ -291,6 +291,9 @@ impl Application {
             .resolve(&provider.state.profile, secrets)
             .await
             .map_err(|error| CallFailure::unresolved(&error))?;
+        if old.id_token.is_some() {
+            self.upstream.have_keys_at_hand(&resolved).await;
+        }
         let remaining = self.policy.upstream_timeout.saturating_sub(began.elapsed());
         if remaining.is_zero() {
             return Err(CallFailure::unsent("claim_too_slow"));
@@ -339,8 +342,9 @@ impl Application {
                 .verify_refreshed_id_token(resolved, id_token, access_token, now)
         };
         verified
-            .inspect_err(|error| {
-                tracing::warn!(%error, "an id token that came with a refresh was refused");
+            .inspect_err(|error| match error {
+                IdTokenError::NotAtHand => tracing::debug!(%error, "an id token that came with a refresh was not looked at"),
+                error => tracing::warn!(%error, "an id token that came with a refresh was refused"),
             })
             .ok()
     }

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use nexus_domain::secret::Secret;
@@ -18,6 +19,9 @@ use super::Upstream;
 use super::discovery::Discovered;
 use super::error::UpstreamError;
 use super::profile::ResolvedProvider;
+
+/// How long a refresh waits for the issuer's keys before it is made.
+const KEYS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Whom an id token is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +104,17 @@ impl Upstream {
         match verification.verify(known.keys().clone()) {
             Err(Refusal::NoKeyOfTheirs) => self.verify_with_newer_keys(&verification, &known).await,
             verified => verified.map_err(IdTokenError::from),
+        }
+    }
+
+    /// Fetches the issuer's keys unless they are at hand, for [`Upstream::verify_refreshed_id_token`]. An issuer that does not
+    /// answer soon is done without.
+    pub async fn have_keys_at_hand(&self, provider: &ResolvedProvider) {
+        if let Some(issuer) = &provider.issuer {
+            let keys = tokio::time::timeout(KEYS_WITHIN, self.discover(issuer)).await;
+            if let Ok(Err(error)) = keys {
+                tracing::debug!(%error, "the issuer's keys could not be fetched before a refresh");
+            }
         }
     }
 

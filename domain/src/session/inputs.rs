@@ -9,7 +9,8 @@ use crate::reference::ConnectionReference;
 use crate::sealing::hex;
 
 /// Everything that an opening is decided on. All of it is in the log: the agent, the connection and its provider as their
-/// streams tell of them before the opening, the rest in the opening itself.
+/// streams tell of them before the opening, the rest in the opening itself. Without a connection the scopes of every provider
+/// count, too, as they were read just before: those are not among these, as a provider may be registered meanwhile.
 #[derive(Debug, Serialize)]
 pub struct Inputs<'a> {
     /// The agent.

@@ -1,11 +1,12 @@
 //! The database side of the writer: three round trips per batch, and what their failures mean.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::OptionFuture;
+use futures::future::{OptionFuture, maybe_done};
 use tokio::time::{Instant, timeout};
 
 use super::failure::{Failure, describe};
@@ -170,10 +171,15 @@ impl PostgresBatcher {
                 None => None,
             };
             crate::fault::point("writer.before_commit");
+            let mut applied = pin!(maybe_done(OptionFuture::from(applied)));
+            // What could not even be sent ends it here, without a COMMIT.
+            let _ = futures::poll!(applied.as_mut());
+            if let Some(Some(Err(_))) = applied.as_mut().output_mut() {
+                return done(applied.take_output().flatten());
+            }
             commit_sent.store(true, Ordering::Relaxed);
-            let (applied, committed) =
-                futures::join!(OptionFuture::from(applied), session.commit(&decided.head));
-            applied.transpose().map_err(Stopped::Database)?;
+            let ((), committed) = futures::join!(applied.as_mut(), session.commit(&decided.head));
+            done(applied.take_output().flatten())?;
             committed.map_err(Stopped::Database)
         };
         // Polled in this order, and so sent in this order: the rows, the read models, COMMIT.
@@ -201,6 +207,11 @@ impl PostgresBatcher {
             failure => self.refuse(failure),
         }
     }
+}
+
+/// What became of the read models' writes.
+fn done(applied: Option<Result<(), tokio_postgres::Error>>) -> Result<(), Stopped> {
+    applied.transpose().map(drop).map_err(Stopped::Database)
 }
 
 impl From<ProjectError<tokio_postgres::Error>> for Stopped {

@@ -48,7 +48,9 @@ impl Shared {
 pub(super) async fn to(url: &str, rng: Rng) -> (String, JoinSet<()>) {
     let mut url: Url = url.parse().expect("a URL");
     let server = url.socket_addrs(|| Some(5_432)).expect("an address")[0];
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let listener = TcpListener::bind((server.ip(), 0))
+        .await
+        .expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     url.set_port(Some(port)).expect("a port");
     let shared = Arc::new(Shared {

@@ -39,12 +39,19 @@ impl Caller {
             context.agent = said(headers, "x-nexus-agent", MAX_LENGTH)?;
             context.operation = said(headers, "x-nexus-operation", MAX_LENGTH)?;
         }
-        if binding == SubjectBinding::Required && context.subject.is_none() {
+        let caller = Self(context);
+        caller.bound(binding)?;
+        Ok(caller)
+    }
+
+    /// Refuses with 401 `missing_subject` where a subject is required and none was sent.
+    pub(super) fn bound(&self, binding: SubjectBinding) -> Result<(), ApiError> {
+        if binding == SubjectBinding::Required && self.subject().is_none() {
             return Err(ApiError::missing_subject(
                 "This door needs the user in the X-Nexus-Subject header.",
             ));
         }
-        Ok(Self(context))
+        Ok(())
     }
 }
 

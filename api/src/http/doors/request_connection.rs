@@ -142,6 +142,10 @@ pub(super) async fn post(
     headers: HeaderMap,
     Json(body): Json<Body>,
 ) -> Result<Response, ApiError> {
+    if body.connection_id.is_some() {
+        // What becomes of a connection that is there is its user's affair.
+        caller.bound(doors.subject_binding)?;
+    }
     let metadata = caller.metadata("request_connection");
     let request = body.into_request(idempotency_key(&headers, metadata.actor.clone())?)?;
     let requested = doors
