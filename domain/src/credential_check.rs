@@ -1,6 +1,5 @@
 //! Whether a provider's answer says that it takes a credential: `params.validation`.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -88,16 +87,19 @@ pub(crate) fn check(given: &Value) -> Result<(), InvalidProfile> {
 
 fn read(given: &Value) -> Result<CheckRules, InvalidProfile> {
     if !given.is_object() {
-        return Err(broken("params.validation", "must be an object"));
+        return Err(InvalidProfile::new(
+            "params.validation",
+            "must be an object",
+        ));
     }
     let texts = "must be a text or several, none of them empty";
     let skip = member(given, "skip")
-        .ok_or_else(|| broken("params.validation.skip", "must be true or false"))?;
+        .ok_or_else(|| InvalidProfile::new("params.validation.skip", "must be true or false"))?;
     let statuses = member::<OneOrMany<u16>>(given, "failure_status").map(OneOrMany::into_vec);
     let statuses = statuses.filter(|all| all.iter().all(|status| (100..600).contains(status)));
     let statuses = statuses.ok_or_else(|| {
         let message = "must be a status from 100 to 599, or several";
-        broken("params.validation.failure_status", message)
+        InvalidProfile::new("params.validation.failure_status", message)
     })?;
     Ok(CheckRules {
         skip,
@@ -108,9 +110,9 @@ fn read(given: &Value) -> Result<CheckRules, InvalidProfile> {
             REFUSALS.to_vec()
         },
         failure_body_contains: member_texts(given, "failure_body_contains")
-            .ok_or_else(|| broken("params.validation.failure_body_contains", texts))?,
+            .ok_or_else(|| InvalidProfile::new("params.validation.failure_body_contains", texts))?,
         success_body_contains: member_texts(given, "success_body_contains")
-            .ok_or_else(|| broken("params.validation.success_body_contains", texts))?,
+            .ok_or_else(|| InvalidProfile::new("params.validation.success_body_contains", texts))?,
     })
 }
 
@@ -118,18 +120,18 @@ fn read_headers(given: &Value) -> Result<BTreeMap<String, String>, InvalidProfil
     let field = "params.validation.headers";
     let message = "must have texts that a header can hold, by the names of headers";
     let headers: BTreeMap<String, String> =
-        member(given, "headers").ok_or_else(|| broken(field, message))?;
+        member(given, "headers").ok_or_else(|| InvalidProfile::new(field, message))?;
     let fits = |(name, value): (&String, &String)| {
         let visible = |byte: u8| matches!(byte, b'\t' | b' '..=b'~');
         !name.is_empty() && is_token(name) && value.bytes().all(visible)
     };
     if !headers.iter().all(fits) || headers.keys().any(|name| is_framing(name)) {
-        return Err(broken(field, message));
+        return Err(InvalidProfile::new(field, message));
     }
     if headers.keys().any(|name| holds_secrets(name)) {
         let message =
             "are shown to whoever reads the provider, so they must not be those that hold secrets";
-        return Err(broken(field, message));
+        return Err(InvalidProfile::new(field, message));
     }
     Ok(headers)
 }
@@ -184,13 +186,6 @@ fn member<T: for<'de> Deserialize<'de> + Default>(given: &Value, name: &str) -> 
 fn member_texts(given: &Value, name: &str) -> Option<Vec<String>> {
     let texts = member::<OneOrMany<String>>(given, name)?.into_vec();
     texts.iter().all(|text| !text.is_empty()).then_some(texts)
-}
-
-const fn broken(field: &'static str, message: &'static str) -> InvalidProfile {
-    InvalidProfile {
-        field: Cow::Borrowed(field),
-        message: Cow::Borrowed(message),
-    }
 }
 
 #[cfg(test)]

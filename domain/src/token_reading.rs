@@ -1,6 +1,5 @@
 //! Where a provider's token endpoint says what: `params.token_answer`.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
@@ -74,7 +73,7 @@ pub(crate) fn check(given: &Value) -> Result<(), InvalidProfile> {
 fn read(given: &Value) -> Result<TokenReading, InvalidProfile> {
     let members = given
         .as_object()
-        .ok_or_else(|| broken("params.token_answer", "must be an object"))?;
+        .ok_or_else(|| InvalidProfile::new("params.token_answer", "must be an object"))?;
     let said = |name: &str| members.get(name).filter(|value| !value.is_null());
     Ok(TokenReading {
         pointer: said("pointer").map(read_pointer).transpose()?,
@@ -93,7 +92,8 @@ fn read(given: &Value) -> Result<TokenReading, InvalidProfile> {
 fn read_pointer(value: &Value) -> Result<String, InvalidProfile> {
     let pointer = value.as_str().filter(|pointer| pointer.starts_with('/'));
     let message = "must be a JSON pointer such as `/authed_user`";
-    let pointer = pointer.ok_or_else(|| broken("params.token_answer.pointer", message))?;
+    let pointer =
+        pointer.ok_or_else(|| InvalidProfile::new("params.token_answer.pointer", message))?;
     Ok(pointer.to_owned())
 }
 
@@ -102,31 +102,37 @@ fn read_type(value: &Value) -> Result<String, InvalidProfile> {
         .as_str()
         .filter(|name| !name.is_empty() && is_token(name));
     let message = "must be the name of a scheme such as `Bearer`";
-    let name = name.ok_or_else(|| broken("params.token_answer.token_type", message))?;
+    let name =
+        name.ok_or_else(|| InvalidProfile::new("params.token_answer.token_type", message))?;
     Ok(name.to_owned())
 }
 
 fn read_fields(value: &Value) -> Result<BTreeMap<String, String>, InvalidProfile> {
     let place = "params.token_answer.fields";
     let message = "must have JSON pointers such as `/instance_url` by name";
-    let fields = value.as_object().ok_or_else(|| broken(place, message))?;
+    let fields = value
+        .as_object()
+        .ok_or_else(|| InvalidProfile::new(place, message))?;
     let mut read = BTreeMap::new();
     for (name, pointer) in fields {
         if TAKEN.contains(&name.as_str()) {
-            return Err(broken(place, "must not have the name of a token's member"));
+            return Err(InvalidProfile::new(
+                place,
+                "must not have the name of a token's member",
+            ));
         }
         if is_secret(name) {
             let message = "must not have names under which `params` hold secrets";
-            return Err(broken(place, message));
+            return Err(InvalidProfile::new(place, message));
         }
         let pointer = pointer
             .as_str()
             .filter(|pointer| pointer.starts_with('/') && !name.is_empty())
-            .ok_or_else(|| broken(place, message))?;
+            .ok_or_else(|| InvalidProfile::new(place, message))?;
         if pointer.ends_with("/refresh_token") || pointer.ends_with("/id_token") {
             let message =
                 "must not lead to a refresh token, nor to an id token, which nobody verified";
-            return Err(broken(place, message));
+            return Err(InvalidProfile::new(place, message));
         }
         read.insert(name.clone(), pointer.to_owned());
     }
@@ -143,14 +149,7 @@ fn read_codes(value: &Value) -> Result<Vec<String>, InvalidProfile> {
         codes.collect()
     });
     let message = "must be error codes such as `bad_refresh_token`";
-    codes.ok_or_else(|| broken("params.token_answer.grant_gone", message))
-}
-
-const fn broken(field: &'static str, message: &'static str) -> InvalidProfile {
-    InvalidProfile {
-        field: Cow::Borrowed(field),
-        message: Cow::Borrowed(message),
-    }
+    codes.ok_or_else(|| InvalidProfile::new("params.token_answer.grant_gone", message))
 }
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use nexus_ledger::Backend;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::log::Moved;
-use crate::lookup::{Reader, WAITING, crowd};
+use crate::lookup::{Question, Reader, WAITING, ask, crowd};
 use crate::projection::Projection;
 use crate::store::QueryError;
 use crate::table::Columns;
@@ -54,7 +54,7 @@ pub(crate) fn texts(texts: &[String]) -> u64 {
 }
 
 type Answer<K> = Result<Option<Arc<K>>, QueryError>;
-type Waiting<K> = (<K as Keep>::Key, oneshot::Sender<Answer<K>>);
+type Waiting<K> = Question<<K as Keep>::Key, Option<Arc<K>>>;
 
 /// Tells what is kept; clones share it.
 pub(crate) struct Known<K: Keep>(mpsc::Sender<Waiting<K>>);
@@ -91,11 +91,7 @@ impl<K: Keep> Known<K> {
 
     /// What is kept of the row of a key, as the newest committed transaction left it or a later one.
     pub(crate) async fn get(&self, key: K::Key) -> Answer<K> {
-        let (reply, answer) = oneshot::channel();
-        let gone = || QueryError::Unavailable("the reader has stopped".to_owned());
-        let asked = self.0.send((key, reply)).await;
-        asked.map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        ask(&self.0, key).await
     }
 }
 

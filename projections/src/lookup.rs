@@ -26,7 +26,7 @@ const SESSION: &str = "SET enable_seqscan = off; SET plan_cache_mode = force_gen
 
 type Rows<P> = BTreeMap<String, Arc<<P as Projection>::Row>>;
 type Answer<P> = Result<Option<Arc<<P as Projection>::Row>>, QueryError>;
-type Waiting<P> = (String, oneshot::Sender<Answer<P>>);
+type Waiting<P> = Question<String, Option<Arc<<P as Projection>::Row>>>;
 
 /// Looks rows of a read model up by key; clones share it.
 pub(crate) struct Lookup<P: Projection>(mpsc::Sender<Waiting<P>>);
@@ -63,12 +63,22 @@ impl<P: Projection> Lookup<P> {
 
     /// The row of a key, as the newest committed transaction left it or a later one.
     pub(crate) async fn get(&self, key: &str) -> Answer<P> {
-        let (reply, answer) = oneshot::channel();
-        let gone = || QueryError::Unavailable("the reader has stopped".to_owned());
-        let asked = self.0.send((key.to_owned(), reply)).await;
-        asked.map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        ask(&self.0, key.to_owned()).await
     }
+}
+
+/// What is asked, and where the answer goes.
+pub(crate) type Question<Q, A> = (Q, oneshot::Sender<Result<A, QueryError>>);
+
+/// Joins the crowd that waits in a queue, and waits for the answer.
+pub(crate) async fn ask<Q, A>(
+    queue: &mpsc::Sender<Question<Q, A>>,
+    asked: Q,
+) -> Result<A, QueryError> {
+    let (reply, answer) = oneshot::channel();
+    let gone = || QueryError::Unavailable("the reader has stopped".to_owned());
+    queue.send((asked, reply)).await.map_err(|_| gone())?;
+    answer.await.unwrap_or_else(|_| Err(gone()))
 }
 
 /// Receives whoever waits, at most [`MAX_KEYS`]; false once nobody will come any more.

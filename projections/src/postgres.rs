@@ -3,8 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::future::OptionFuture;
-use futures::join;
 use nexus_ledger::postgres::DedicatedClient;
 use nexus_ledger::{ProjectError, RecordedEvent};
 use tokio_postgres::error::SqlState;
@@ -55,56 +53,29 @@ pub(crate) enum SelectError {
     Fold(#[from] FoldError),
 }
 
-/// What a batch's events change in a read model, still to be written.
-pub(crate) struct Pending {
-    statements: Prepared,
-    upserts: Transposed,
-    deletes: Vec<String>,
-    superseded: Vec<i64>,
+/// A statement that writes what a batch's events change in a read model, still to be sent.
+pub(crate) struct Write {
+    statement: Statement,
+    parameters: Transposed,
 }
 
-/// The statements that write, as they stay prepared.
-struct Prepared {
-    upsert: Statement,
-    delete: Statement,
-    drop_blobs: Statement,
-}
-
-impl Pending {
-    /// Sends the statements that are needed when it is first polled, all at once.
+impl Write {
+    /// Sends it when this is first polled.
     pub(crate) async fn send(self, client: &DedicatedClient) -> Result<(), Error> {
-        let rows: Vec<_> = self.upserts.parameters();
-        let rows: Vec<_> = rows.into_iter().map(|(value, _)| value).collect();
-        let keys: [&(dyn ToSql + Sync); 1] = [&self.deletes];
-        let positions: [&(dyn ToSql + Sync); 1] = [&self.superseded];
-        let sent = |needed: bool, statement, parameters| {
-            OptionFuture::from(needed.then(|| client.execute(statement, parameters)))
-        };
-        let Prepared {
-            upsert,
-            delete,
-            drop_blobs,
-        } = &self.statements;
-        let answers = join!(
-            sent(!self.upserts.is_empty(), upsert, &rows[..]),
-            sent(!self.deletes.is_empty(), delete, &keys[..]),
-            sent(!self.superseded.is_empty(), drop_blobs, &positions[..]),
-        );
-        for answer in [answers.0, answers.1, answers.2] {
-            answer.transpose()?;
-        }
-        Ok(())
+        let parameters = self.parameters.parameters().into_iter();
+        let values: Vec<_> = parameters.map(|(value, _)| value).collect();
+        client.execute(&self.statement, &values).await.map(drop)
     }
 }
 
-/// Folds a batch's events into rows of the serving generation; `None` when they concern none.
+/// Folds a batch's events into rows of the serving generation.
 pub(crate) async fn apply_inline<P: Projection>(
     client: &DedicatedClient,
     events: &[&RecordedEvent],
     generations: &mut Generations,
-) -> Result<Option<Pending>, ProjectError<Error>> {
+) -> Result<Vec<Write>, ProjectError<Error>> {
     let Some(keys) = keys_of::<P>(events) else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     // Under the head lock no rebuild can swap: the pointer that is read here holds until the commit.
     let current = current::<P>(client, &mut generations.0).await?;
@@ -126,16 +97,26 @@ pub(crate) async fn apply_inline<P: Projection>(
     };
     let changes = fold::<P>(rows, events).map_err(Unfoldable::into_error::<P, _>)?;
     let rows = changes.upserts.iter().map(P::to_values);
-    Ok(Some(Pending {
-        statements: Prepared {
-            upsert: client.prepare_cached(&statements.upsert).await?,
-            delete: client.prepare_cached(&statements.delete).await?,
-            drop_blobs: client.prepare_cached(DROP_BLOBS).await?,
-        },
-        upserts: Transposed::of::<P>(&current.shape, rows),
-        deletes: changes.deletes,
-        superseded: changes.superseded,
-    }))
+    let superseded = changes.superseded.into_iter().map(Some).collect();
+    let deletes = changes.deletes.into_iter().map(Some).collect();
+    let mut writes = Vec::new();
+    for (sql, parameters) in [
+        (
+            statements.upsert.as_str(),
+            Transposed::of::<P>(&current.shape, rows),
+        ),
+        (&statements.delete, Transposed(vec![Array::Text(deletes)])),
+        (DROP_BLOBS, Transposed(vec![Array::Integer(superseded)])),
+    ] {
+        if !parameters.is_empty() {
+            let statement = client.prepare_cached(sql).await?;
+            writes.push(Write {
+                statement,
+                parameters,
+            });
+        }
+    }
+    Ok(writes)
 }
 
 /// The stored rows of `keys`, by a statement that stays prepared.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nexus_ledger::Backend;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use crate::lookup::{Reader, WAITING, crowd};
+use crate::lookup::{Question, Reader, WAITING, ask, crowd};
 use crate::projection::Projection as _;
 use crate::providers::Providers;
 use crate::store::{QueryError, Selections};
@@ -17,22 +17,22 @@ type Answer = Result<Scopes, QueryError>;
 
 /// Tells the scopes; clones share it.
 #[derive(Clone)]
-pub(crate) struct ProviderScopes(mpsc::Sender<oneshot::Sender<Answer>>);
+pub(crate) struct ProviderScopes(mpsc::Sender<Question<(), Scopes>>);
 
 impl ProviderScopes {
     /// Starts the task that asks the database; it ends with the last clone.
     pub(crate) fn start(backend: &Backend, selections: Arc<Selections>) -> Self {
-        let (queue, mut waiting) = mpsc::channel(WAITING);
+        let (queue, mut waiting) = mpsc::channel::<Question<(), Scopes>>(WAITING);
         let mut keeper = Keeper {
             reader: Reader::new(backend, Columns::All),
             selections,
             kept: None,
         };
         tokio::spawn(async move {
-            let mut batch: Vec<oneshot::Sender<Answer>> = Vec::new();
+            let mut batch = Vec::new();
             while crowd(&mut waiting, &mut batch).await {
                 let scopes = keeper.catch_up().await;
-                for reply in batch.drain(..) {
+                for ((), reply) in batch.drain(..) {
                     // A caller that went away does not want its answer.
                     drop(reply.send(scopes.clone()));
                 }
@@ -43,10 +43,7 @@ impl ProviderScopes {
 
     /// The scopes, as the newest committed transaction left them or a later one.
     pub(crate) async fn get(&self) -> Answer {
-        let (reply, answer) = oneshot::channel();
-        let gone = || QueryError::Unavailable("the reader has stopped".to_owned());
-        self.0.send(reply).await.map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        ask(&self.0, ()).await
     }
 }
 

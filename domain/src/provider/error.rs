@@ -12,6 +12,16 @@ pub struct InvalidProfile {
     pub message: Cow<'static, str>,
 }
 
+impl InvalidProfile {
+    /// Of a field, by what must be true of it.
+    pub(crate) const fn new(field: &'static str, message: &'static str) -> Self {
+        Self {
+            field: Cow::Borrowed(field),
+            message: Cow::Borrowed(message),
+        }
+    }
+}
+
 /// Why a command was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {

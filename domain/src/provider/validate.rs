@@ -1,7 +1,5 @@
 //! What must be true of a profile.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 use url::Url;
 
@@ -313,10 +311,7 @@ fn validate_strategy(value: &Value) -> Validity {
 }
 
 const fn broken(field: &'static str, message: &'static str) -> Validity {
-    Err(InvalidProfile {
-        field: Cow::Borrowed(field),
-        message: Cow::Borrowed(message),
-    })
+    Err(InvalidProfile::new(field, message))
 }
 
 const fn rule(holds: bool, field: &'static str, message: &'static str) -> Validity {

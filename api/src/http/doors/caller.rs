@@ -32,6 +32,12 @@ impl Caller {
     }
 
     fn of(parts: &Parts, binding: SubjectBinding) -> Result<Self, ApiError> {
+        let caller = Self::read(parts, binding)?;
+        caller.bound(binding)?;
+        Ok(caller)
+    }
+
+    fn read(parts: &Parts, binding: SubjectBinding) -> Result<Self, ApiError> {
         let mut context = RequestContext::of(parts);
         if binding != SubjectBinding::Off {
             let headers = &parts.headers;
@@ -39,9 +45,7 @@ impl Caller {
             context.agent = said(headers, "x-nexus-agent", MAX_LENGTH)?;
             context.operation = said(headers, "x-nexus-operation", MAX_LENGTH)?;
         }
-        let caller = Self(context);
-        caller.bound(binding)?;
-        Ok(caller)
+        Ok(Self(context))
     }
 
     /// Refuses with 401 `missing_subject` where a subject is required and none was sent.
@@ -93,21 +97,11 @@ impl FromRequestParts<Doors> for Caller {
 #[derive(Debug)]
 pub(super) struct UnboundCaller(pub(super) Caller);
 
-impl UnboundCaller {
-    fn of(parts: &Parts, binding: SubjectBinding) -> Result<Self, ApiError> {
-        let binding = match binding {
-            SubjectBinding::Off => SubjectBinding::Off,
-            SubjectBinding::Optional | SubjectBinding::Required => SubjectBinding::Optional,
-        };
-        Caller::of(parts, binding).map(Self)
-    }
-}
-
 impl FromRequestParts<Doors> for UnboundCaller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, ApiError> {
-        Self::of(parts, doors.subject_binding)
+        Caller::read(parts, doors.subject_binding).map(Self)
     }
 }
 
@@ -161,7 +155,7 @@ mod tests {
             (&ann, SubjectBinding::Optional, Some("ann")),
             (&ann, SubjectBinding::Off, None),
         ] {
-            let UnboundCaller(caller) = UnboundCaller::of(&parts(headers), binding).unwrap();
+            let caller = Caller::read(&parts(headers), binding).unwrap();
             assert_eq!(caller.subject(), subject, "{binding:?}");
         }
     }
