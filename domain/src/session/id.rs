@@ -4,24 +4,29 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::Timestamp;
+
 /// A text is no session's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a session's id is `sess_` or `obo_` and 32 hexadecimal digits")]
 pub struct InvalidSessionId;
 
-/// A session's id: `sess_`, or `obo_` of one on behalf of a user, and 128 random bits in hexadecimal. No secret: it
-/// opens nothing without a key.
+/// A session's id: `sess_`, or `obo_` of one on behalf of a user, and in hexadecimal 48 bits that are the milliseconds since
+/// the Unix epoch and 80 random ones. What is opened together is stored together. No secret: it opens nothing without a key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(String);
 
 impl SessionId {
-    /// The id made of random bits.
+    /// The id of a session that is opened at a time.
     #[must_use]
-    pub fn from_random(bits: [u8; 16], on_behalf: bool) -> Self {
+    pub fn new(at: Timestamp, random: [u8; 10], on_behalf: bool) -> Self {
         let prefix = if on_behalf { "obo_" } else { "sess_" };
-        let bits = u128::from_be_bytes(bits);
-        Self(format!("{prefix}{bits:032x}"))
+        let milliseconds = at.as_micros().max(0).cast_unsigned() / 1_000;
+        let mut bits = [0; 16];
+        bits[..6].copy_from_slice(&milliseconds.to_be_bytes()[2..]);
+        bits[6..].copy_from_slice(&random);
+        Self(format!("{prefix}{:032x}", u128::from_be_bytes(bits)))
     }
 
     /// Reads an id.
@@ -54,15 +59,27 @@ impl fmt::Display for SessionId {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    const AT: Timestamp = Timestamp::from_micros(0x019d_2b3c_4d5e * 1_000 + 999);
 
     #[test]
     fn an_id_says_whether_it_is_on_behalf_of_a_user() {
-        let id = SessionId::from_random([0xab; 16], false);
-        assert_eq!(id.as_str(), format!("sess_{}", "ab".repeat(16)));
-        let id = SessionId::from_random([1; 16], true);
-        assert_eq!(id.as_str(), format!("obo_{}", "01".repeat(16)));
+        let id = SessionId::new(AT, [0xab; 10], false);
+        let digits = "019d2b3c4d5e".to_owned() + &"ab".repeat(10);
+        assert_eq!(id.as_str(), format!("sess_{digits}"));
+        let id = SessionId::new(AT, [1; 10], true);
+        assert_eq!(id.as_str(), format!("obo_019d2b3c4d5e{}", "01".repeat(10)));
         assert_eq!(SessionId::parse(id.as_str()), Ok(id));
+    }
+
+    #[test]
+    fn what_is_opened_later_has_the_greater_id() {
+        let earlier = SessionId::new(AT, [0xff; 10], false);
+        let later = AT.plus(Duration::from_millis(1));
+        assert!(earlier < SessionId::new(later, [0; 10], false));
     }
 
     #[test]

@@ -414,7 +414,7 @@ async fn ask_agent(ledger: &Ledger, which: u8, wish: AgentWish) {
 }
 
 fn session_id(which: u8) -> SessionId {
-    SessionId::from_random([which; 16], false)
+    SessionId::new(NOW, [which; 10], false)
 }
 
 async fn ask_session(ledger: &Ledger, which: u8, wish: SessionWish) {

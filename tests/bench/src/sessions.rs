@@ -40,15 +40,18 @@ pub(crate) async fn run(arguments: Arguments) {
     let mut opened = 0;
     while opened < arguments.sessions {
         let until = arguments.sessions.min(opened + TOGETHER);
-        let appends = (opened..until).map(|number| opening(u128::from(number)));
+        let appends = (opened..until).map(opening);
         opened += append_all(&ledger, appends.collect()).await;
     }
     report("sessions", 0, opened, started);
     ledger.stop().await;
 }
 
-fn opening(number: u128) -> Append {
-    let id = SessionId::from_random(mixed(number), false);
+/// A session of ten thousand that are opened in each second.
+fn opening(number: u64) -> Append {
+    let at = Timestamp::from_micros(number.cast_signed() * 100);
+    let [_, _, _, _, _, _, random @ ..] = mixed(u128::from(number));
+    let id = SessionId::new(at, random, false);
     let opened = SessionEvent::Opened(Box::new(Opening {
         agent_id: AgentId::parse(AGENT).expect("an id"),
         agent_epoch: 1,
