@@ -219,7 +219,7 @@ fn make_directory_of(database: &Path) -> Result<()> {
 /// Refuses to serve data that another encryption key sealed; new keys are written once it is sure
 /// that they are the right ones. Returns the files written.
 async fn check_encryption_key(keys: &mut ServerKeys, ledger: &Ledger) -> Result<Vec<PathBuf>> {
-    let ours = keys.kek.id();
+    let ours = keys.kek.id().to_owned();
     let refuse = |theirs: &str| -> Result<()> {
         bail!(
             "the database was sealed with another encryption key ({theirs}) than the one given ({ours}); set ENCRYPTION_KEY, or restore encryption.key"
@@ -272,7 +272,7 @@ fn application(
             config.upstreams.clone(),
             config.upstream_timeout,
         ))?,
-        keyring: Keyring::new(keys.kek.clone(), ledger.backend().clone()),
+        keyring: Keyring::new(keys.kek.clone(), ledger.backend()),
         user_contexts: UserContexts::new(&config.user_contexts, config.upstream_timeout)?,
         session_tokens: SessionTokens::new(
             config.public_url(gateway),

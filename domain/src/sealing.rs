@@ -36,7 +36,7 @@ mod vectors;
 pub use aead::Nonce;
 pub(crate) use blob::hex;
 pub use blob::{Purpose, SealedBlob, SealedRef, SealingContext, open, seal};
-pub use keys::{DataKey, KeyEncryptionKey, KeyId, WrappedKey, unwrap, wrap};
+pub use keys::{DataKey, KeyEncryptionKey, KeyId, WrappedKey, unwrap, unwrap_bytes, wrap};
 
 /// Why a sealed secret or a wrapped key does not open.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use futures::future::BoxFuture;
+use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio_postgres::Row;
 
 use crate::admission::Head;
 use crate::append::{Append, AppendError, Appended, RecordedEvent};
@@ -90,13 +92,21 @@ pub trait Projector: Send + 'static {
         events: &[&RecordedEvent],
     ) -> Result<(), ProjectError<rusqlite::Error>>;
 
-    /// Folds one batch's events, in order of position, into what is then written.
+    /// A statement without parameters that is asked together with what begins a batch of these streams, under the head
+    /// lock.
+    fn opening(&self, _: &mut dyn Iterator<Item = &StreamKey>) -> Option<&'static str> {
+        None
+    }
+
+    /// Folds one batch's events, in order of position, into what is then written; `opened` is what [`Self::opening`]
+    /// found.
     ///
     /// # Errors
     /// An error rolls the batch back.
     fn apply_postgres<'a>(
         &'a mut self,
         client: &'a DedicatedClient,
+        opened: &'a [Row],
         events: &'a [&'a RecordedEvent],
     ) -> BoxFuture<'a, Result<Writes<'a>, ProjectError<tokio_postgres::Error>>>;
 }

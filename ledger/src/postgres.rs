@@ -36,7 +36,7 @@ use crate::writer::{self, Message};
 
 pub use deadpool_postgres::{Client, ClientWrapper as DedicatedClient};
 pub use options::PostgresOptions;
-pub use read::select_events;
+pub use read::{data_keys, select_events};
 
 use failure::describe;
 
@@ -105,8 +105,10 @@ impl PostgresDatabase {
             Arc::clone(&clock),
         ));
         let batcher = batcher::PostgresBatcher::new(options, projector, clock);
+        let writing = writer::start(waiting, batcher, sender)
+            .map_err(|error| OpenError::Unavailable(error.to_string()))?;
         let writer = tokio::spawn(async move {
-            writer::run(waiting, batcher, sender).await;
+            drop(writing.await);
             listener.abort();
         });
         Ok(Opened {

@@ -8,6 +8,7 @@ mod batch;
 mod files;
 mod gate;
 mod inspect;
+mod moves;
 mod open;
 mod readers;
 mod rows;
@@ -15,6 +16,7 @@ mod wal;
 mod write;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Weak;
 
 use nexus_domain::sealing::{KeyId, WrappedKey};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
@@ -28,14 +30,18 @@ use crate::backend::{ReadError, StoredCheckpoint};
 use crate::writer::{Message, Work};
 
 pub(crate) use gate::Gate;
+use moves::Moves;
+pub use moves::Watcher;
 use readers::Readers;
-pub use rows::select_events;
+pub use rows::{data_keys, select_events};
 
 /// A handle on the database; clones share its reading threads.
 #[derive(Clone)]
 pub struct SqliteDatabase {
     readers: Readers,
     writer: mpsc::WeakSender<Message>,
+    /// `None` where another process may write the file.
+    moves: Option<Moves>,
 }
 
 /// An opened database and what runs over it.
@@ -95,6 +101,13 @@ impl SqliteDatabase {
         outcome(answer).await
     }
 
+    /// Has `watcher` hear of every commit from now on; false where another process may write the file.
+    #[must_use]
+    pub fn tell(&self, watcher: Weak<dyn Watcher>) -> bool {
+        let told = self.moves.as_ref().map(|moves| moves.tell(watcher));
+        told.is_some()
+    }
+
     /// Events from position `from` on, in order: at most `limit`.
     ///
     /// # Errors
@@ -113,8 +126,8 @@ impl SqliteDatabase {
     }
 
     pub(crate) async fn data_key(&self, id: KeyId) -> Result<Option<WrappedKey>, ReadError> {
-        self.read(move |connection| rows::data_key(connection, id))
-            .await
+        let keys = self.read(move |connection| rows::data_keys(connection, &[id]));
+        Ok(keys.await?.into_iter().next())
     }
 
     pub(crate) async fn setting(&self, name: &str) -> Result<Option<String>, ReadError> {

@@ -1,4 +1,4 @@
-//! The writer: one task per process that owns the append queue.
+//! The writer: one thread per process that owns the append queue.
 //!
 //! It takes whatever is waiting and commits it as one batch; the next batch forms while that one
 //! commits, so there is no timer. A batch fails in one of two ways: *the database said no* (halve
@@ -6,9 +6,11 @@
 //! (find out whether the batch is in the log before anything else is appended).
 
 use std::future::Future;
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::admission::{Decided, Head};
@@ -135,8 +137,32 @@ impl Queue {
     }
 }
 
+/// Starts the writer on a thread of its own, where nothing that is ready to run keeps it waiting and where committing may
+/// block. The handle ends with it.
+///
+/// # Errors
+/// The operating system gives no thread.
+pub(crate) fn start<B: Batcher>(
+    waiting: mpsc::Receiver<Message>,
+    batcher: B,
+    head: watch::Sender<Head>,
+) -> std::io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (running, ended) = oneshot::channel::<()>();
+    let write = move || {
+        runtime.block_on(run(waiting, batcher, head));
+        drop(running);
+    };
+    thread::Builder::new()
+        .name("ledger-writer".to_owned())
+        .spawn(write)?;
+    Ok(tokio::spawn(async move { drop(ended.await) }))
+}
+
 /// Runs until told to end, or until every handle on the queue is gone.
-pub(crate) async fn run<B: Batcher>(
+async fn run<B: Batcher>(
     waiting: mpsc::Receiver<Message>,
     mut batcher: B,
     head: watch::Sender<Head>,

@@ -8,7 +8,7 @@ use crate::connections::decode;
 use crate::kept::{Keep, texts};
 use crate::projection::{FoldError, Projection};
 use crate::row::StateRow;
-use crate::table::{Column, Columns, Value};
+use crate::table::{Column, Value};
 
 /// What a row takes beside its texts, bytes, about.
 const ROW_BYTES: u64 = 400;
@@ -72,18 +72,13 @@ impl Projection for Agents {
 
 /// Whoever opens sessions or asks about their tokens asks about few agents.
 impl Keep for AgentRow {
-    type Of = Agents;
     type Key = AgentId;
-    const COLUMNS: Columns = Columns::All;
+    const STREAM: &'static str = Agents::STREAM;
     const MANY: usize = 4_000;
     const BYTES: u64 = 4 << 20;
 
     fn key(text: &str) -> Option<AgentId> {
         AgentId::parse(text).ok()
-    }
-
-    fn of(row: AgentRow) -> Self {
-        row
     }
 
     fn bytes(&self) -> u64 {

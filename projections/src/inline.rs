@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::{BoxFuture, try_join_all};
 use futures::{FutureExt as _, TryFutureExt as _};
+use nexus_domain::stream::StreamKey;
 use nexus_ledger::postgres::DedicatedClient;
 use nexus_ledger::{ProjectError, Projector, RecordedEvent, Writes};
+use tokio_postgres::Row;
 
 use crate::agents::Agents;
 use crate::connections::Connections;
@@ -32,18 +34,32 @@ impl Projector for ReadModels {
         sqlite::apply_inline::<Sessions>(transaction, events)
     }
 
+    fn opening(&self, streams: &mut dyn Iterator<Item = &StreamKey>) -> Option<&'static str> {
+        let concerned = [
+            Connections::STREAM,
+            Providers::STREAM,
+            Agents::STREAM,
+            Sessions::STREAM,
+        ];
+        streams
+            .map(|stream| stream.stream_type.as_str())
+            .any(|stream_type| concerned.contains(&stream_type))
+            .then_some(postgres::POINTERS)
+    }
+
     fn apply_postgres<'a>(
         &'a mut self,
         client: &'a DedicatedClient,
+        opened: &'a [Row],
         events: &'a [&'a RecordedEvent],
     ) -> BoxFuture<'a, Result<Writes<'a>, ProjectError<tokio_postgres::Error>>> {
         Box::pin(async move {
             let known = &mut self.postgres;
             let written = [
-                postgres::apply_inline::<Connections>(client, events, known).await?,
-                postgres::apply_inline::<Providers>(client, events, known).await?,
-                postgres::apply_inline::<Agents>(client, events, known).await?,
-                postgres::apply_inline::<Sessions>(client, events, known).await?,
+                postgres::apply_inline::<Connections>(client, opened, events, known).await?,
+                postgres::apply_inline::<Providers>(client, opened, events, known).await?,
+                postgres::apply_inline::<Agents>(client, opened, events, known).await?,
+                postgres::apply_inline::<Sessions>(client, opened, events, known).await?,
             ];
             let written = written
                 .into_iter()

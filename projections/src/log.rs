@@ -172,27 +172,43 @@ pub(crate) fn postgres_event(
 pub(crate) struct Moved {
     /// The newest position, 0 for an empty log.
     pub(crate) head: u64,
-    /// The streams' ids, one more than the limit standing for any number; one that moved twice may come twice.
-    pub(crate) streams: Vec<String>,
+    /// The streams' types and ids, one more than the limit standing for any number; one that moved twice may come twice.
+    pub(crate) streams: Vec<(String, String)>,
 }
+
+/// Of which streams it is asked whether they moved.
+#[derive(Clone, Copy)]
+pub(crate) enum Streams {
+    /// Those of a type.
+    Of(&'static str),
+    /// All that something can be kept of: a session that is new was not there to be kept.
+    Kept,
+}
+
+type MovedRow = (Option<i64>, Option<String>, Option<String>);
 
 impl Moved {
     /// From rows of [`moved_sql`].
-    fn from_rows(rows: Vec<(Option<i64>, Option<String>)>) -> Self {
-        let head = rows.iter().find_map(|(head, _)| *head).unwrap_or(0);
+    fn from_rows(rows: Vec<MovedRow>) -> Self {
+        let head = rows.iter().find_map(|(head, ..)| *head).unwrap_or(0);
+        let streams = rows.into_iter();
         Self {
             head: head.cast_unsigned(),
-            streams: rows.into_iter().filter_map(|(_, stream)| stream).collect(),
+            streams: streams.filter_map(|(_, of, id)| of.zip(id)).collect(),
         }
     }
 }
 
 /// The newest position, and of the same snapshot the streams that moved after `$1`; one more than the limit stands for any number.
-fn moved_sql(index: &str, stream_type: &str, limit: usize) -> String {
+fn moved_sql(index: &str, streams: Streams, limit: usize) -> String {
+    let those = match streams {
+        Streams::Of(stream_type) => format!("aggregate_type || '' = '{stream_type}'"),
+        Streams::Kept => "(sequence > 1 OR aggregate_type || '' <> 'session')".to_owned(),
+    };
     format!(
-        "SELECT (SELECT max(position) FROM events), NULL UNION ALL SELECT NULL, moved.aggregate_id FROM (
-            SELECT aggregate_id FROM events {index} WHERE aggregate_type <> 'access' AND position > $1
-            AND aggregate_type || '' = '{stream_type}' ORDER BY position LIMIT {limit}) moved",
+        "SELECT (SELECT max(position) FROM events), NULL, NULL UNION ALL SELECT NULL, moved.aggregate_type, moved.aggregate_id FROM (
+            SELECT aggregate_type, aggregate_id FROM events {index} WHERE aggregate_type <> 'access' AND position > $1
+            AND {those} ORDER BY position LIMIT {limit}) moved",
         limit = limit + 1,
     )
 }
@@ -204,15 +220,16 @@ pub(crate) async fn moved(
     after: u64,
     limit: usize,
 ) -> Result<Moved, ReadError> {
+    let streams = Streams::Of(stream_type);
     match backend {
         Backend::Sqlite(database) => {
             database
-                .read(move |connection| sqlite_moved(connection, stream_type, after, limit))
+                .read(move |connection| sqlite_moved(connection, streams, after, limit))
                 .await
         }
         Backend::Postgres(database) => {
             let client = database.client().await?;
-            let moved = postgres_moved(&client, stream_type, after, limit).await;
+            let moved = postgres_moved(&client, streams, after, limit).await;
             moved.map_err(unavailable)
         }
     }
@@ -220,28 +237,30 @@ pub(crate) async fn moved(
 
 pub(crate) fn sqlite_moved(
     connection: &rusqlite::Connection,
-    stream_type: &str,
+    streams: Streams,
     after: u64,
     limit: usize,
 ) -> rusqlite::Result<Moved> {
-    let sql = moved_sql("INDEXED BY events_that_change_state", stream_type, limit);
+    let sql = moved_sql("INDEXED BY events_that_change_state", streams, limit);
     let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map([signed(after)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement.query_map([signed(after)], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
     Ok(Moved::from_rows(rows.collect::<rusqlite::Result<_>>()?))
 }
 
 pub(crate) async fn postgres_moved(
     client: &DedicatedClient,
-    stream_type: &str,
+    streams: Streams,
     after: u64,
     limit: usize,
 ) -> Result<Moved, tokio_postgres::Error> {
-    let sql = moved_sql("", stream_type, limit);
+    let sql = moved_sql("", streams, limit);
     let statement = client.prepare_typed_cached(&sql, &[Type::INT8]).await?;
     let rows = client.query(&statement, &[&signed(after)]).await?;
     let rows = rows
         .iter()
-        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)));
     Ok(Moved::from_rows(
         rows.collect::<Result<_, tokio_postgres::Error>>()?,
     ))

@@ -18,6 +18,9 @@ use crate::table::{
 
 const POINTER: &str = "SELECT generation, version FROM projections WHERE name = $1";
 
+/// Which generations serve.
+pub(crate) const POINTERS: &str = "SELECT name, generation, version FROM projections";
+
 const DROP_BLOBS: &str = "DELETE FROM sealed_blobs WHERE position = ANY($1)";
 
 /// The generations last seen to serve, by read model: a guess that saves a round trip, checked
@@ -68,17 +71,18 @@ impl Write {
     }
 }
 
-/// Folds a batch's events into rows of the serving generation.
+/// Folds a batch's events into rows of the serving generation; `pointers` are what [`POINTERS`] found.
 pub(crate) async fn apply_inline<P: Projection>(
     client: &DedicatedClient,
+    pointers: &[Row],
     events: &[&RecordedEvent],
     generations: &mut Generations,
 ) -> Result<Vec<Write>, ProjectError<Error>> {
     let Some(keys) = keys_of::<P>(events) else {
         return Ok(Vec::new());
     };
-    // Under the head lock no rebuild can swap: the pointer that is read here holds until the commit.
-    let current = current::<P>(client, &mut generations.0).await?;
+    // Under the head lock no rebuild can swap: the pointers hold until the commit.
+    let current = current::<P>(client, pointers, &mut generations.0).await?;
     if current.version > P::VERSION {
         return Err(ProjectError::Newer(P::NAME));
     }
@@ -138,11 +142,16 @@ async fn stored<P: Projection>(
 /// The generation that serves, its table's columns looked up once.
 async fn current<'a, P: Projection>(
     client: &DedicatedClient,
+    pointers: &[Row],
     known: &'a mut BTreeMap<&'static str, Serving>,
 ) -> Result<&'a Serving, Error> {
-    let statement = client.prepare_cached(POINTER).await?;
-    let rows = client.query(&statement, &[&P::NAME]).await?;
-    let (generation, version) = pointed::<P>(&rows)?;
+    let mut pointer = (1, P::VERSION);
+    for row in pointers {
+        if row.try_get::<_, &str>(0)? == P::NAME {
+            pointer = (row.try_get(1)?, row.try_get(2)?);
+        }
+    }
+    let (generation, version) = pointer;
     let same = |known: &Serving| (known.generation, known.version) == (generation, version);
     if !known.get(P::NAME).is_some_and(same) {
         let serving = shaped::<P>(client, generation, version).await?;

@@ -8,7 +8,7 @@ use crate::connections::decode;
 use crate::kept::{Keep, texts};
 use crate::projection::{FoldError, Projection};
 use crate::row::StateRow;
-use crate::table::{Column, Columns, Value};
+use crate::table::{Column, Value};
 
 /// What a row takes beside its scopes and permissions, bytes, about.
 const ROW_BYTES: u64 = 900;
@@ -80,18 +80,13 @@ impl Projection for Sessions {
 
 /// Whoever is shown a session's token asks about it, again and again.
 impl Keep for SessionRow {
-    type Of = Sessions;
     type Key = SessionId;
-    const COLUMNS: Columns = Columns::All;
+    const STREAM: &'static str = Sessions::STREAM;
     const MANY: usize = 16_000;
     const BYTES: u64 = 16 << 20;
 
     fn key(text: &str) -> Option<SessionId> {
         SessionId::parse(text).ok()
-    }
-
-    fn of(row: SessionRow) -> Self {
-        row
     }
 
     fn bytes(&self) -> u64 {

@@ -3,29 +3,26 @@
 use nexus_domain::reference::ConnectionReference;
 use nexus_ledger::Backend;
 
-use crate::connections::{ConnectionRow, Connections, Standing};
-use crate::kept::{Keep, MOVED};
+use crate::connections::{Connections, Standing};
+use crate::kept::Keep;
 use crate::log::{self, Moved};
 use crate::projection::Projection;
 use crate::store::QueryError;
-use crate::table::Columns;
+
+/// With more connections moved than this, they are not told one by one.
+const MOVED: usize = 1_000;
 
 /// What a standing takes, bytes, about.
 const BYTES: u64 = 200;
 
 impl Keep for Standing {
-    type Of = Connections;
     type Key = ConnectionReference;
-    const COLUMNS: Columns = Columns::Needed;
+    const STREAM: &'static str = Connections::STREAM;
     const MANY: usize = 120_000;
     const BYTES: u64 = Self::MANY as u64 * BYTES;
 
     fn key(text: &str) -> Option<ConnectionReference> {
         ConnectionReference::parse(text).ok()
-    }
-
-    fn of(row: ConnectionRow) -> Self {
-        Standing::of(&row)
     }
 
     fn bytes(&self) -> u64 {
@@ -50,7 +47,7 @@ impl MovedConnections {
     }
 
     fn of(moved: &Moved) -> Self {
-        let parse = |stream: &String| ConnectionReference::parse(stream).ok();
+        let parse = |(_, stream): &(String, String)| ConnectionReference::parse(stream).ok();
         let references = || moved.streams.iter().filter_map(parse).collect();
         Self {
             head: moved.head,

@@ -13,17 +13,16 @@ use tokio_postgres::types::Type;
 
 use crate::agents::{AgentRow, Agents};
 use crate::connections::{ConnectionRow, Connections, Standing};
-use crate::kept::Known;
+use crate::freshness::{Freshness, ProviderScopes, Shelves};
 use crate::log;
 use crate::lookup::Lookup;
 use crate::postgres::{self, Generations, SelectError, Selected};
 use crate::projection::Projection;
-use crate::provider_scopes::ProviderScopes;
 use crate::providers::{ProviderRow, Providers};
 use crate::sessions::{SessionRow, Sessions};
 use crate::sqlite;
 use crate::standings::MovedConnections;
-use crate::table::Value;
+use crate::table::{Columns, Value};
 
 /// Why a query has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -87,30 +86,30 @@ pub enum SessionsOf {
 pub struct ReadStore {
     backend: Backend,
     connections: Lookup<Connections>,
-    standings: Known<Standing>,
+    standings: Lookup<Connections>,
     providers: Lookup<Providers>,
-    provider_scopes: ProviderScopes,
-    agents: Known<AgentRow>,
+    agents: Lookup<Agents>,
     sessions: Lookup<Sessions>,
-    known_sessions: Known<SessionRow>,
     selections: Arc<Selections>,
+    shelves: Arc<Shelves>,
+    freshness: Freshness,
 }
 
 impl ReadStore {
     /// A store over the ledger's database. Must be called inside a Tokio runtime.
     #[must_use]
     pub fn new(backend: &Backend) -> Self {
-        let selections = Arc::new(Selections::new(backend));
+        let shelves = Arc::default();
         Self {
             backend: backend.clone(),
-            connections: Lookup::start(backend),
-            standings: Known::start(backend),
-            providers: Lookup::start(backend),
-            provider_scopes: ProviderScopes::start(backend, Arc::clone(&selections)),
-            agents: Known::start(backend),
-            sessions: Lookup::start(backend),
-            known_sessions: Known::start(backend),
-            selections,
+            connections: Lookup::start(backend, Columns::All),
+            standings: Lookup::start(backend, Columns::Needed),
+            providers: Lookup::start(backend, Columns::All),
+            agents: Lookup::start(backend, Columns::All),
+            sessions: Lookup::start(backend, Columns::All),
+            selections: Arc::new(Selections::new(backend)),
+            freshness: Freshness::of(backend, &shelves),
+            shelves,
         }
     }
 
@@ -133,7 +132,12 @@ impl ReadStore {
         &self,
         reference: ConnectionReference,
     ) -> Result<Option<Arc<Standing>>, QueryError> {
-        self.standings.get(reference).await
+        let row = async {
+            let row = self.standings.get(&reference.to_string()).await?;
+            Ok(row.map(|row| Arc::new(Standing::of(&row))))
+        };
+        self.freshness.catch_up().await?;
+        self.shelves.standings.get(reference, row).await
     }
 
     /// A workspace's connections that were ever more than pending and are not erased, the newest first:
@@ -255,12 +259,13 @@ impl ReadStore {
         self.selections.providers().await
     }
 
-    /// The scopes of every registered provider.
+    /// What the newest committed transaction left, or a later one.
     ///
     /// # Errors
     /// [`QueryError`]
-    pub async fn provider_scopes(&self) -> Result<Arc<BTreeSet<String>>, QueryError> {
-        self.provider_scopes.get().await
+    pub async fn now(&self) -> Result<Now<'_>, QueryError> {
+        self.freshness.catch_up().await?;
+        Ok(Now(self))
     }
 
     /// An agent, also one that was deregistered.
@@ -268,7 +273,7 @@ impl ReadStore {
     /// # Errors
     /// [`QueryError`]
     pub async fn agent(&self, id: &AgentId) -> Result<Option<Arc<AgentRow>>, QueryError> {
-        self.agents.get(id.clone()).await
+        self.now().await?.agent(id).await
     }
 
     /// An agent as it was at a time, by the log alone; `None` before its first registration.
@@ -305,17 +310,6 @@ impl ReadStore {
     /// [`QueryError`]
     pub async fn session(&self, id: &SessionId) -> Result<Option<Arc<SessionRow>>, QueryError> {
         self.sessions.get(id.as_str()).await
-    }
-
-    /// A session, as [`Self::session`] has it: for crowds that ask about the same ones again and again.
-    ///
-    /// # Errors
-    /// [`QueryError`]
-    pub async fn known_session(
-        &self,
-        id: &SessionId,
-    ) -> Result<Option<Arc<SessionRow>>, QueryError> {
-        self.known_sessions.get(id.clone()).await
     }
 
     /// Sessions that are open in the log, of an agent or of a connection, after an id: at most `limit`.
@@ -401,6 +395,45 @@ impl ReadStore {
     #[must_use]
     pub fn backend(&self) -> &Backend {
         &self.backend
+    }
+}
+
+/// Rows that are asked for again and again, as they were when this was made or later.
+#[derive(Clone, Copy)]
+pub struct Now<'a>(&'a ReadStore);
+
+impl Now<'_> {
+    /// An agent, also one that was deregistered.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn agent(self, id: &AgentId) -> Result<Option<Arc<AgentRow>>, QueryError> {
+        let row = self.0.agents.get(id.as_str());
+        self.0.shelves.agents.get(id.clone(), row).await
+    }
+
+    /// A session, also one that has ended.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn session(self, id: &SessionId) -> Result<Option<Arc<SessionRow>>, QueryError> {
+        let row = self.0.sessions.get(id.as_str());
+        self.0.shelves.sessions.get(id.clone(), row).await
+    }
+
+    /// The scopes of every registered provider.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn provider_scopes(self) -> Result<Arc<BTreeSet<String>>, QueryError> {
+        let scopes = async {
+            let rows = self.0.selections.providers().await?;
+            let scopes = rows.into_iter().flat_map(|row| row.state.profile.scopes);
+            let scopes: ProviderScopes = scopes.collect();
+            Ok(Some(Arc::new(scopes)))
+        };
+        let kept = self.0.shelves.provider_scopes.get((), scopes).await?;
+        Ok(kept.unwrap_or_default())
     }
 }
 

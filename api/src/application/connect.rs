@@ -357,7 +357,8 @@ impl Application {
             ..Context::default()
         };
         let (key, key_id) = if let Some(key_id) = target.key_id {
-            (self.keyring.key(key_id).await.map_err(unusable)?, key_id)
+            let key = self.keyring.key(&stream, key_id).await;
+            (key.map_err(unusable)?, key_id)
         } else {
             let new = self.keyring.make_key(&stream)?;
             let key_id = new.wrapped.key_id;

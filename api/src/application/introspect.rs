@@ -35,8 +35,8 @@ impl Application {
             return Ok(None);
         };
         // The token names both.
-        let (session, agent) =
-            tokio::try_join!(self.reads.known_session(&id), self.reads.agent(&agent_id))?;
+        let now = self.reads.now().await?;
+        let (session, agent) = tokio::try_join!(now.session(&id), now.agent(&agent_id))?;
         let Some(session) = session else {
             return Ok(None);
         };

@@ -1,29 +1,31 @@
 //! Seals and opens secrets: each stream has a data key of its own, wrapped by the key-encryption key.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
 use nexus_domain::sealing::{
     DataKey, KeyEncryptionKey, KeyId, Nonce, Purpose, SealedBlob, SealedRef, SealingContext,
-    WrappedKey, open, seal, unwrap, wrap,
+    WrappedKey, open, seal, unwrap, unwrap_bytes, wrap,
 };
 use nexus_domain::stream::StreamKey;
 use nexus_ledger::Backend;
+use nexus_projections::DataKeys;
 use nexus_projections::connections::SealedField;
+use quick_cache::sync::Cache;
 use zeroize::Zeroizing;
 
 use super::Fault;
 use crate::random::{make_bytes, make_uuid};
 
-/// How many wrapped keys are remembered. They are ciphertext; a shredded one that is remembered
+/// How many wrapped keys are remembered, about 120 bytes each. They are ciphertext; a shredded one that is remembered
 /// opens nothing, because its stream has no credential any more.
-const REMEMBERED: usize = 100_000;
+const REMEMBERED: usize = 120_000;
+
+/// [`WrappedKey::bytes`].
+type WrappedBytes = [u8; 72];
 
 /// The key-encryption key and the wrapped data keys it opens.
 pub struct Keyring {
     kek: KeyEncryptionKey,
-    backend: Backend,
-    wrapped: Mutex<HashMap<KeyId, WrappedKey>>,
+    keys: DataKeys,
+    wrapped: Cache<KeyId, WrappedBytes>,
 }
 
 /// A data key and what is stored of it.
@@ -52,13 +54,13 @@ pub enum OpenError {
 }
 
 impl Keyring {
-    /// A keyring over the database's wrapped keys.
+    /// A keyring over the database's wrapped keys. Must be called inside a Tokio runtime.
     #[must_use]
-    pub fn new(kek: KeyEncryptionKey, backend: Backend) -> Self {
+    pub fn new(kek: KeyEncryptionKey, backend: &Backend) -> Self {
         Self {
             kek,
-            backend,
-            wrapped: Mutex::new(HashMap::new()),
+            keys: DataKeys::new(backend),
+            wrapped: Cache::new(REMEMBERED),
         }
     }
 
@@ -73,37 +75,27 @@ impl Keyring {
         Ok(NewKey { key, wrapped })
     }
 
-    /// The data key of an id.
+    /// A stream's data key of an id.
     ///
     /// # Errors
     /// [`OpenError`]
-    pub async fn key(&self, key_id: KeyId) -> Result<DataKey, OpenError> {
-        let known = self
-            .wrapped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key_id)
-            .cloned();
-        let wrapped = match known {
-            Some(wrapped) => wrapped,
-            None => self.load(key_id).await?,
+    pub async fn key(&self, stream: &StreamKey, key_id: KeyId) -> Result<DataKey, OpenError> {
+        let unwrapped = match self.wrapped.get(&key_id) {
+            Some(bytes) => unwrap_bytes(&self.kek, key_id, stream, &bytes),
+            None => {
+                let found = self.keys.get(key_id).await.map_err(Fault::from)?;
+                let wrapped = found.ok_or(OpenError::NoKey(key_id))?;
+                let unwrapped = unwrap(&self.kek, &wrapped);
+                if wrapped.stream != *stream {
+                    return Err(OpenError::DoesNotOpen);
+                }
+                if let (Ok(_), Ok(bytes)) = (&unwrapped, wrapped.bytes.as_slice().try_into()) {
+                    self.wrapped.insert(key_id, bytes);
+                }
+                unwrapped
+            }
         };
-        unwrap(&self.kek, &wrapped).map_err(|_| OpenError::DoesNotOpen)
-    }
-
-    async fn load(&self, key_id: KeyId) -> Result<WrappedKey, OpenError> {
-        let wrapped = self
-            .backend
-            .data_key(key_id)
-            .await
-            .map_err(Fault::from)?
-            .ok_or(OpenError::NoKey(key_id))?;
-        let mut known = self.wrapped.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED {
-            known.clear();
-        }
-        known.insert(key_id, wrapped.clone());
-        Ok(wrapped)
+        unwrapped.map_err(|_| OpenError::DoesNotOpen)
     }
 
     /// Opens a sealed field of a stream.
@@ -117,7 +109,7 @@ impl Keyring {
         field: &SealedField,
     ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let blob = field.blob.as_ref().ok_or(OpenError::NoCiphertext)?;
-        let key = self.key(field.sealed.key_id).await?;
+        let key = self.key(stream, field.sealed.key_id).await?;
         let context = SealingContext {
             purpose,
             stream: stream.clone(),

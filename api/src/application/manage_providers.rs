@@ -374,7 +374,7 @@ impl Application {
             .and_then(|row| row.secret.as_ref())
             .map(|field| &field.sealed);
         let (key, key_id) = if let Some(sealed) = before {
-            let key = self.keyring.key(sealed.key_id).await;
+            let key = self.keyring.key(stream, sealed.key_id).await;
             let key = key.map_err(|error| match error {
                 OpenError::Fault(fault) => fault,
                 error => Fault::Unreadable(error.to_string()),

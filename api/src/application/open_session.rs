@@ -166,8 +166,9 @@ impl Application {
             scopes: &asked.scopes,
             on_behalf: asked.on_behalf.is_some(),
         };
+        let now = self.reads.now().await.map_err(Fault::from)?;
         let agent = match &asked.agent_id {
-            Some(id) => self.reads.agent(id).await.map_err(Fault::from)?,
+            Some(id) => now.agent(id).await.map_err(Fault::from)?,
             None => None,
         };
         gates.agent(agent.as_ref().map(|row| &row.state))?;
@@ -185,15 +186,13 @@ impl Application {
         let principal = principal.as_ref();
         let target = self.target(request, principal, metadata).await?;
         let everywhere = match target {
-            Target::Nothing { provider: None } => self.reads.provider_scopes().await,
+            Target::Nothing { provider: None } => now.provider_scopes().await,
             Target::Nothing { .. } | Target::Refused(_) | Target::One(_) => Ok(Arc::default()),
         };
         let everywhere = everywhere.map_err(Fault::from)?;
         let granted = gates.connection(&target.selection(), |scope| everywhere.contains(scope))?;
-        let id = SessionId::from_random(
-            make_bytes().map_err(Fault::from)?,
-            asked.on_behalf.is_some(),
-        );
+        let random = make_bytes().map_err(Fault::from)?;
+        let id = SessionId::new(self.ledger.now(), random, asked.on_behalf.is_some());
         let decided = Decided {
             id,
             agent_id: agent_id.clone(),

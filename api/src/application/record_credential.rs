@@ -47,7 +47,7 @@ impl Application {
         // What may be in the log although nobody was told so.
         let mut uncertain = Vec::new();
         loop {
-            let key = match self.keyring.key(key_id).await {
+            let key = match self.keyring.key(&stream, key_id).await {
                 Ok(key) => key,
                 Err(OpenError::Fault(fault)) => {
                     patience.pause(fault, began).await?;

@@ -248,7 +248,7 @@ impl Application {
 
     /// A key ready to sign; `None` when it is gone or damaged, which is none of the others' business.
     async fn open_session_key(&self, kid: KeyId) -> Result<Option<OpenedKey>, Fault> {
-        match self.keyring.key(kid).await {
+        match self.keyring.key(&session_key_stream(), kid).await {
             Ok(key) => Ok(Some(OpenedKey {
                 kid,
                 key: ed25519_dalek::SigningKey::from_bytes(&key.derive_signing_seed()),

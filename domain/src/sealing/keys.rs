@@ -20,24 +20,30 @@ public_id! {
 
 /// The operator's key, which wraps the data keys and seals nothing else.
 #[derive(Clone)]
-pub struct KeyEncryptionKey(Zeroizing<[u8; KEY_LENGTH]>);
+pub struct KeyEncryptionKey {
+    key: Zeroizing<[u8; KEY_LENGTH]>,
+    id: String,
+}
 
 impl KeyEncryptionKey {
     /// The key of 32 random bytes. The caller's copy of them is the caller's to zero.
     #[must_use]
     pub fn from_bytes(bytes: [u8; KEY_LENGTH]) -> Self {
-        Self(Zeroizing::new(bytes))
+        let hash = Sha256::new()
+            .chain_update(b"nexus kek id v1")
+            .chain_update(bytes)
+            .finalize();
+        Self {
+            key: Zeroizing::new(bytes),
+            id: blob::hex(hash.iter().take(8)),
+        }
     }
 
     /// What the key is called where it must not be shown: the first 16 hexadecimal digits of
     /// SHA-256 over `nexus kek id v1` and the key.
     #[must_use]
-    pub fn id(&self) -> String {
-        let hash = Sha256::new()
-            .chain_update(b"nexus kek id v1")
-            .chain_update(*self.0)
-            .finalize();
-        blob::hex(hash.iter().take(8))
+    pub fn id(&self) -> &str {
+        &self.id
     }
 }
 
@@ -100,11 +106,11 @@ pub fn wrap(
     nonce: Nonce,
 ) -> WrappedKey {
     let associated = associated_data(key_id, stream);
-    let bytes = aead::encrypt(&kek.0, nonce, associated.as_bytes(), &*key.0, &[]);
+    let bytes = aead::encrypt(&kek.key, nonce, associated.as_bytes(), &*key.0, &[]);
     WrappedKey {
         key_id,
         stream: stream.clone(),
-        kek_id: kek.id(),
+        kek_id: kek.id().to_owned(),
         bytes,
     }
 }
@@ -119,11 +125,25 @@ pub fn unwrap(kek: &KeyEncryptionKey, wrapped: &WrappedKey) -> Result<DataKey, S
     if wrapped.kek_id != given {
         return Err(SealingError::OtherKeyEncryptionKey {
             wrapped_by: wrapped.kek_id.clone(),
-            given,
+            given: given.to_owned(),
         });
     }
-    let associated = associated_data(wrapped.key_id, &wrapped.stream);
-    let plaintext = aead::decrypt(&kek.0, associated.as_bytes(), &wrapped.bytes)?;
+    unwrap_bytes(kek, wrapped.key_id, &wrapped.stream, &wrapped.bytes)
+}
+
+/// The data key of an id and a stream that [`WrappedKey::bytes`] hold.
+///
+/// # Errors
+/// [`SealingError::NotAuthentic`] or [`SealingError::Malformed`] if they are altered, are those of another id or stream, or
+/// another key wraps them.
+pub fn unwrap_bytes(
+    kek: &KeyEncryptionKey,
+    key_id: KeyId,
+    stream: &StreamKey,
+    bytes: &[u8],
+) -> Result<DataKey, SealingError> {
+    let associated = associated_data(key_id, stream);
+    let plaintext = aead::decrypt(&kek.key, associated.as_bytes(), bytes)?;
     let bytes = plaintext
         .as_slice()
         .try_into()
@@ -240,8 +260,8 @@ mod tests {
     fn another_key_encryption_key_is_named() {
         let other = KeyEncryptionKey::from_bytes([0x12; KEY_LENGTH]);
         let error = SealingError::OtherKeyEncryptionKey {
-            wrapped_by: kek().id(),
-            given: other.id(),
+            wrapped_by: kek().id().to_owned(),
+            given: other.id().to_owned(),
         };
         assert_eq!(unwrap(&other, &wrapped()).unwrap_err(), error);
     }
@@ -250,7 +270,7 @@ mod tests {
     fn a_key_under_the_name_of_another_wrapping_key_does_not_unwrap() {
         let other = KeyEncryptionKey::from_bytes([0x12; KEY_LENGTH]);
         let renamed = WrappedKey {
-            kek_id: other.id(),
+            kek_id: other.id().to_owned(),
             ..wrapped()
         };
         assert_eq!(
@@ -263,7 +283,7 @@ mod tests {
     fn a_secret_that_is_no_key_does_not_unwrap() {
         let associated = associated_data(KEY_ID, &wrapped().stream);
         let bytes = aead::encrypt(
-            &kek().0,
+            &kek().key,
             Nonce([0; 24]),
             associated.as_bytes(),
             &[0x22; 31],

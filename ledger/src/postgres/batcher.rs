@@ -8,13 +8,14 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{OptionFuture, maybe_done};
 use tokio::time::{Instant, timeout};
+use tokio_postgres::Row;
 
 use super::failure::{Failure, describe};
 use super::listener::CHANNEL;
 use super::options::PostgresOptions;
 use super::rows::Rows;
-use super::session::{PATIENCE, Session};
-use crate::admission::{Decided, Facts, Needs, decide};
+use super::session::{Begun, PATIENCE, Session};
+use crate::admission::{Decided, Needs, decide};
 use crate::append::{Append, RecordedEvent};
 use crate::clock::Clock;
 use crate::ledger::{ProjectError, Projector};
@@ -99,18 +100,26 @@ impl PostgresBatcher {
 
     /// Begins a transaction. A session that broke while it was idle is replaced once: nothing
     /// was written.
-    async fn begin(&mut self, needs: &Needs) -> Result<Facts, BatchError> {
+    async fn begin(&mut self, batch: &[&Append]) -> Result<Begun, BatchError> {
+        let needs = &Needs::of(batch);
+        let mut streams = batch.iter().map(|append| &append.stream);
+        let projector = self.projector.as_deref();
+        let asked = projector.and_then(|projector| projector.opening(&mut streams));
         let was_idle = self.session.is_some();
-        let begun = match self.try_begin(needs).await {
-            Err(Failure::Broken(_)) if was_idle => self.try_begin(needs).await,
+        let begun = match self.try_begin(needs, asked).await {
+            Err(Failure::Broken(_)) if was_idle => self.try_begin(needs, asked).await,
             begun => begun,
         };
         begun.map_err(|failure| self.refuse(failure))
     }
 
-    async fn try_begin(&mut self, needs: &Needs) -> Result<Facts, Failure> {
+    async fn try_begin(
+        &mut self,
+        needs: &Needs,
+        asked: Option<&'static str>,
+    ) -> Result<Begun, Failure> {
         let session = self.session().await?;
-        let Ok(begun) = timeout(PATIENCE, session.begin(needs)).await else {
+        let Ok(begun) = timeout(PATIENCE, session.begin(needs, asked)).await else {
             self.session = None;
             return Err(Failure::Unable("the server does not answer".to_owned()));
         };
@@ -142,9 +151,14 @@ impl PostgresBatcher {
         }
     }
 
-    async fn write(&mut self, batch: &[&Append], decided: Decided) -> Result<Decided, BatchError> {
+    async fn write(
+        &mut self,
+        batch: &[&Append],
+        opened: &[Row],
+        decided: Decided,
+    ) -> Result<Decided, BatchError> {
         let commit_sent = AtomicBool::new(false);
-        match self.try_write(batch, &decided, &commit_sent).await {
+        match self.try_write(batch, opened, &decided, &commit_sent).await {
             Ok(()) => Ok(decided),
             Err(stopped) => Err(self.judge(stopped, commit_sent.into_inner(), decided)),
         }
@@ -153,6 +167,7 @@ impl PostgresBatcher {
     async fn try_write(
         &mut self,
         batch: &[&Append],
+        opened: &[Row],
         decided: &Decided,
         commit_sent: &AtomicBool,
     ) -> Result<(), Stopped> {
@@ -165,7 +180,7 @@ impl PostgresBatcher {
         let finished = async {
             let applied = match projector {
                 Some(projector) => {
-                    let applied = projector.apply_postgres(&session.link.client, &events);
+                    let applied = projector.apply_postgres(&session.link.client, opened, &events);
                     Some(applied.await?)
                 }
                 None => None,
@@ -227,14 +242,14 @@ impl From<ProjectError<tokio_postgres::Error>> for Stopped {
 
 impl Batcher for PostgresBatcher {
     async fn commit(&mut self, batch: &[&Append]) -> Result<Decided, BatchError> {
-        let facts = self.begin(&Needs::of(batch)).await?;
+        let Begun { facts, opened } = self.begin(batch).await?;
         self.clock.observe(facts.now);
         let decided = decide(batch, facts);
         if decided.events().next().is_none() {
             self.roll_back();
             return Ok(decided);
         }
-        let committed = self.write(batch, decided).await?;
+        let committed = self.write(batch, &opened, decided).await?;
         self.untold = Some(committed.head.position());
         Ok(committed)
     }

@@ -8,7 +8,7 @@ use nexus_domain::time::Timestamp;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
-use super::{PostgresDatabase, describe};
+use super::{DedicatedClient, PostgresDatabase, describe};
 use crate::admission::Head;
 use crate::append::RecordedEvent;
 use crate::backend::{ReadError, StoredCheckpoint};
@@ -24,8 +24,8 @@ const EVENTS: &str = "SELECT e.position, e.aggregate_type, e.aggregate_id, e.seq
         e.payload::text, e.metadata::text, e.leaf, e.blob_digest, CASE WHEN e.blob_digest IS NOT NULL THEN (SELECT b.blob FROM sealed_blobs b WHERE b.position = e.position) END \
     FROM events e";
 
-const DATA_KEY: &str =
-    "SELECT stream_type, stream_id, kek_id, wrapped FROM data_keys WHERE key_id = $1";
+const DATA_KEYS: &str =
+    "SELECT key_id, stream_type, stream_id, kek_id, wrapped FROM data_keys WHERE key_id = ANY($1)";
 
 const SETTING: &str = "SELECT value FROM vault_settings WHERE name = $1";
 
@@ -147,16 +147,9 @@ impl PostgresDatabase {
     /// # Errors
     /// [`ReadError`]
     pub async fn data_key(&self, key_id: KeyId) -> Result<Option<WrappedKey>, ReadError> {
-        let rows = self.query(DATA_KEY, &[&key_id.to_string()]).await?;
-        Ok(rows.first().map(|row| WrappedKey {
-            key_id,
-            stream: StreamKey {
-                stream_type: row.get(0),
-                id: row.get(1),
-            },
-            kek_id: row.get(2),
-            bytes: row.get(3),
-        }))
+        let client = self.client().await?;
+        let found = data_keys(&client, &[key_id]).await?;
+        Ok(found.into_iter().next())
     }
 
     /// A setting of the vault.
@@ -199,6 +192,37 @@ impl PostgresDatabase {
             .await
             .map_err(unavailable)
     }
+}
+
+/// The wrapped data keys of ids, by a statement that stays prepared on its connection.
+///
+/// # Errors
+/// [`ReadError`]
+pub async fn data_keys(
+    client: &DedicatedClient,
+    ids: &[KeyId],
+) -> Result<Vec<WrappedKey>, ReadError> {
+    let statement = client
+        .prepare_cached(DATA_KEYS)
+        .await
+        .map_err(unavailable)?;
+    let ids: Vec<String> = ids.iter().map(KeyId::to_string).collect();
+    let rows = client
+        .query(&statement, &[&ids])
+        .await
+        .map_err(unavailable)?;
+    let keys = rows.iter().filter_map(|row| {
+        Some(WrappedKey {
+            key_id: KeyId::parse(row.get(0)).ok()?,
+            stream: StreamKey {
+                stream_type: row.get(1),
+                id: row.get(2),
+            },
+            kek_id: row.get(3),
+            bytes: row.get(4),
+        })
+    });
+    Ok(keys.collect())
 }
 
 /// The events that a condition on the columns of `events e` selects, with the blobs still there.

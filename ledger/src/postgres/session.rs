@@ -69,6 +69,13 @@ const STORE_SNAPSHOTS: &str = "INSERT INTO snapshots (aggregate_type, aggregate_
 
 const INSERT_HEAD: &str = "INSERT INTO log_heads (size, frontier, recorded_at) VALUES ($1, $2, $3)";
 
+/// A transaction that holds the head lock, and what was read in it.
+pub(super) struct Begun {
+    pub(super) facts: Facts,
+    /// What the projector asked for.
+    pub(super) opened: Vec<Row>,
+}
+
 /// The writer's connection with everything prepared.
 pub(super) struct Session {
     pub(super) link: Link,
@@ -151,8 +158,12 @@ impl Session {
     }
 
     /// Begins a transaction, takes the head lock and reads what the batch needs, in one round
-    /// trip. The lock is a statement of its own: a statement's snapshot is older than its wait.
-    pub(super) async fn begin(&self, needs: &Needs) -> Result<Facts, Failure> {
+    /// trip, `asked` included. The lock is a statement of its own: a statement's snapshot is older than its wait.
+    pub(super) async fn begin(
+        &self,
+        needs: &Needs,
+        asked: Option<&'static str>,
+    ) -> Result<Begun, Failure> {
         let client = &self.link.client;
         let (types, ids): (Vec<&str>, Vec<&str>) = needs
             .streams
@@ -167,13 +178,17 @@ impl Session {
         let opening = begin_statement();
         let streams_asked: [&(dyn ToSql + Sync); 2] = [&types, &ids];
         let names_asked: [&(dyn ToSql + Sync); 2] = [&scopes, &names];
-        let (begun, newest, sequences, owners) = futures::join!(
+        let (begun, newest, sequences, owners, opened) = futures::join!(
             client.batch_execute(&opening),
             client.query_one(&self.newest_head, &[]),
             client.query(&self.sequences, &streams_asked),
             OptionFuture::from(
                 (!names.is_empty()).then(|| client.query(&self.names, &names_asked))
             ),
+            OptionFuture::from(asked.map(|sql| async move {
+                let statement = client.prepare_cached(sql).await?;
+                client.query(&statement, &[]).await
+            })),
         );
         // The first failure is the cause; those after it only say that the transaction is aborted.
         let failed = |error: Error| Failure::of(&error);
@@ -181,7 +196,7 @@ impl Session {
         let newest = read::newest(&newest.map_err(failed)?)
             .ok_or_else(|| Failure::Unable("the newest tree head is damaged".to_owned()))?;
         let streams: Vec<&StreamKey> = needs.streams.iter().collect();
-        Ok(Facts {
+        let facts = Facts {
             head: newest.head,
             now: newest.now,
             sequences: sequences
@@ -196,7 +211,9 @@ impl Session {
                 .iter()
                 .map(owner)
                 .collect(),
-        })
+        };
+        let opened = opened.transpose().map_err(failed)?.unwrap_or_default();
+        Ok(Begun { facts, opened })
     }
 
     /// Sends every row of a batch; one answer, the first failure. All statements are sent when

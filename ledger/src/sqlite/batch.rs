@@ -4,6 +4,7 @@ use std::fs::File;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
 
+use super::moves::Moves;
 use super::wal::Wal;
 use super::write;
 use crate::admission::{Decided, decide};
@@ -16,6 +17,7 @@ use crate::writer::{BatchError, Batcher, Work};
 pub(super) struct SqliteBatcher {
     connection: Connection,
     projector: Option<Box<dyn Projector>>,
+    moves: Moves,
     wal: Wal,
     batches: u64,
     _lock: File,
@@ -69,12 +71,14 @@ impl SqliteBatcher {
     pub(super) fn new(
         connection: Connection,
         projector: Option<Box<dyn Projector>>,
+        moves: Moves,
         wal: Wal,
         lock: File,
     ) -> Self {
         Self {
             connection,
             projector,
+            moves,
             wal,
             batches: 0,
             _lock: lock,
@@ -85,6 +89,7 @@ impl SqliteBatcher {
         let Self {
             connection,
             projector,
+            moves,
             batches,
             ..
         } = self;
@@ -111,6 +116,7 @@ impl SqliteBatcher {
         *batches += 1;
         write::insert_head(&transaction, &decided, *batches).map_err(Failure::from)?;
         crate::fault::point("writer.before_commit");
+        let _announced = moves.announce(&events);
         // A commit that failed while it was being written may be found after a crash.
         match transaction.commit() {
             Ok(()) => Ok(decided),

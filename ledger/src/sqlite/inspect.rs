@@ -41,6 +41,7 @@ impl SqliteDatabase {
         Ok(Self {
             readers: Readers::start(reading, &Gate::default()).map_err(unavailable)?,
             writer: writer.downgrade(),
+            moves: None,
         })
     }
 

@@ -2,17 +2,16 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, params};
 use sqlite_es::SqliteEventRepository;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, watch};
 
 use super::batch::SqliteBatcher;
+use super::moves::Moves;
 use super::readers::Readers;
 use super::wal::Wal;
 use super::{Gate, Opened, SqliteDatabase, files, in_transaction, rows};
@@ -70,13 +69,15 @@ impl SqliteDatabase {
         let streams = open_loaders(path).await?;
         let readers = Readers::start(files.reading, &gate).map_err(unavailable)?;
         let (head, seen) = watch::channel(files.head);
+        let moves = Moves::default();
         let wal = Wal::new(path, gate.clone(), files.copying).map_err(unavailable)?;
-        let batcher = SqliteBatcher::new(files.writing, projector, wal, files.lock);
-        let writer = start_writer(waiting, batcher, head)?;
+        let batcher = SqliteBatcher::new(files.writing, projector, moves.clone(), wal, files.lock);
+        let writer = writer::start(waiting, batcher, head).map_err(unavailable)?;
         Ok(Opened {
             database: Self {
                 readers,
                 writer: queue,
+                moves: Some(moves),
             },
             streams,
             gate,
@@ -190,26 +191,4 @@ async fn open_loaders(path: &Path) -> Result<SqliteEventRepository, OpenError> {
         .await
         .map_err(unavailable)?;
     Ok(SqliteEventRepository::new(pool))
-}
-
-/// Runs the writer on a thread of its own, because committing blocks; the handle ends with it.
-fn start_writer(
-    waiting: mpsc::Receiver<Message>,
-    batcher: SqliteBatcher,
-    head: watch::Sender<Head>,
-) -> Result<JoinHandle<()>, OpenError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .map_err(unavailable)?;
-    let (running, ended) = oneshot::channel::<()>();
-    let write = move || {
-        runtime.block_on(writer::run(waiting, batcher, head));
-        drop(running);
-    };
-    thread::Builder::new()
-        .name("sqlite-writer".to_owned())
-        .spawn(write)
-        .map_err(unavailable)?;
-    Ok(tokio::spawn(async move { drop(ended.await) }))
 }

@@ -87,22 +87,30 @@ pub(super) fn newest_head(connection: &Connection) -> rusqlite::Result<Head> {
     Ok(head.optional()?.unwrap_or_default())
 }
 
-pub(super) fn data_key(connection: &Connection, id: KeyId) -> rusqlite::Result<Option<WrappedKey>> {
+/// The wrapped data keys of ids.
+///
+/// # Errors
+/// The database's.
+pub fn data_keys(connection: &Connection, ids: &[KeyId]) -> rusqlite::Result<Vec<WrappedKey>> {
     let mut statement = connection.prepare_cached(
         "SELECT stream_type, stream_id, kek_id, wrapped FROM data_keys WHERE key_id = ?1",
     )?;
-    let key = statement.query_row([id.to_string()], |row| {
-        Ok(WrappedKey {
-            key_id: id,
-            stream: StreamKey {
-                stream_type: row.get(0)?,
-                id: row.get(1)?,
-            },
-            kek_id: row.get(2)?,
-            bytes: row.get(3)?,
-        })
-    });
-    key.optional()
+    let mut keys = Vec::with_capacity(ids.len());
+    for id in ids {
+        let key = statement.query_row([id.to_string()], |row| {
+            Ok(WrappedKey {
+                key_id: *id,
+                stream: StreamKey {
+                    stream_type: row.get(0)?,
+                    id: row.get(1)?,
+                },
+                kek_id: row.get(2)?,
+                bytes: row.get(3)?,
+            })
+        });
+        keys.extend(key.optional()?);
+    }
+    Ok(keys)
 }
 
 fn damaged(column: usize, what: &str) -> rusqlite::Error {

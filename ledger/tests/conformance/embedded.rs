@@ -3,8 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
 
-use nexus_ledger::{Append, Backend, Expected, Ledger, MigrateError, NewEvent, OpenError};
+use nexus_ledger::sqlite::Watcher;
+use nexus_ledger::{
+    Append, Backend, Database, Expected, Ledger, MigrateError, NewEvent, OpenError, RecordedEvent,
+};
 
 use super::store::{Store, append, event, log, stream};
 
@@ -19,6 +23,69 @@ fn sqlite(ledger: &Ledger) -> &nexus_ledger::sqlite::SqliteDatabase {
         Backend::Sqlite(database) => database,
         Backend::Postgres(_) => panic!("not embedded"),
     }
+}
+
+/// Writes down what it hears.
+#[derive(Default)]
+struct Diary(Mutex<Vec<String>>);
+
+impl Diary {
+    fn read(&self) -> Vec<String> {
+        self.0.lock().unwrap().drain(..).collect()
+    }
+}
+
+impl Watcher for Diary {
+    fn moving(&self, events: &[&RecordedEvent]) {
+        let moved = events
+            .iter()
+            .map(|event| format!("{} {}", event.stream.id, event.sequence));
+        self.0.lock().unwrap().extend(moved);
+    }
+
+    fn settled(&self) {
+        self.0.lock().unwrap().push("settled".to_owned());
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_hears_of_each_commit_before_and_after_it() {
+    let store = Store::sqlite().await;
+    let ledger = store.open().await;
+    let diary = Arc::new(Diary::default());
+    let watcher: Weak<Diary> = Arc::downgrade(&diary);
+    assert!(sqlite(&ledger).tell(watcher));
+
+    ledger.append(append("a", Expected::At(0))).await.unwrap();
+    assert_eq!(diary.read(), ["a 1", "settled"]);
+    let two = Append {
+        events: vec![event("test.one"), event("test.two")],
+        ..append("a", Expected::At(1))
+    };
+    ledger.append(two).await.unwrap();
+    assert_eq!(diary.read(), ["a 2", "a 3", "settled"]);
+    // What is refused moves nothing.
+    ledger
+        .append(append("a", Expected::At(7)))
+        .await
+        .unwrap_err();
+    assert!(diary.read().is_empty());
+    drop(diary);
+    ledger.append(append("a", Expected::At(3))).await.unwrap();
+    ledger.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_hears_of_what_another_process_may_commit() {
+    let store = Store::sqlite().await;
+    store.open().await.stop().await;
+    let path = store.path();
+    let backend = Backend::open_read_only(&Database::Sqlite { path }).await;
+    let Ok(Backend::Sqlite(database)) = backend else {
+        panic!("it does not open");
+    };
+    let watcher: Weak<Diary> = Weak::new();
+    assert!(!database.tell(watcher));
 }
 
 #[tokio::test]

@@ -324,6 +324,7 @@ impl Projector for Holding {
     fn apply_postgres<'a>(
         &'a mut self,
         _: &'a DedicatedClient,
+        _: &'a [tokio_postgres::Row],
         events: &'a [&'a RecordedEvent],
     ) -> BoxFuture<'a, Result<Writes<'a>, ProjectError<tokio_postgres::Error>>> {
         let held = self.look(events);

@@ -157,6 +157,7 @@ impl Projector for Hiding {
     fn apply_postgres<'a>(
         &'a mut self,
         client: &'a DedicatedClient,
+        _: &'a [tokio_postgres::Row],
         _: &'a [&'a RecordedEvent],
     ) -> BoxFuture<'a, Result<Writes<'a>, ProjectError<tokio_postgres::Error>>> {
         let writes = async move {

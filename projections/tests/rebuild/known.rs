@@ -1,11 +1,13 @@
 //! Sessions and agents, told from what was looked up before.
 
+use std::sync::Arc;
+
 use nexus_domain::agent::{AgentEvent, AgentId, AgentProfile};
 use nexus_domain::session::{CloseReason, Opening, SessionEvent, SessionId};
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
 use nexus_ledger::{Append, Expected, Ledger, NewEvent};
-use nexus_projections::{AgentRow, ReadStore};
+use nexus_projections::{AgentRow, ReadStore, SessionRow};
 
 use super::store::Store;
 
@@ -32,11 +34,15 @@ fn opened() -> SessionEvent {
     }))
 }
 
+async fn known(reads: &ReadStore, id: &SessionId) -> Option<Arc<SessionRow>> {
+    reads.now().await.unwrap().session(id).await.unwrap()
+}
+
 pub(crate) async fn a_session_that_was_looked_up_follows_its_row(store: &Store) {
     let ledger = store.open().await;
     let reads = ReadStore::new(ledger.backend());
-    let id = SessionId::from_random([7; 16], false);
-    assert_eq!(reads.known_session(&id).await.unwrap(), None);
+    let id = SessionId::new(Timestamp::from_seconds(1), [7; 10], false);
+    assert_eq!(known(&reads, &id).await, None);
     let closed = SessionEvent::Closed {
         reason: CloseReason::Closed,
     };
@@ -47,7 +53,7 @@ pub(crate) async fn a_session_that_was_looked_up_follows_its_row(store: &Store) 
         assert!(row.is_some());
         // The second time it is told from what is kept.
         for _ in 0..2 {
-            assert_eq!(reads.known_session(&id).await.unwrap(), row);
+            assert_eq!(known(&reads, &id).await, row);
         }
     }
 }

@@ -1,0 +1,156 @@
+//! Everything that is kept, and how it comes to be as new as the log.
+//!
+//! Positions are gapless and in commit order, so what did not move up to the newest position of a snapshot is what the rows
+//! of that snapshot say, on whatever node they changed.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+
+use nexus_domain::vault;
+use nexus_ledger::sqlite::Watcher;
+use nexus_ledger::{Backend, RecordedEvent};
+
+use crate::agents::AgentRow;
+use crate::connections::Standing;
+use crate::crowd::{Answers, Crowd};
+use crate::kept::{Keep, Shelf, texts};
+use crate::log::Moved;
+use crate::reader::Reader;
+use crate::sessions::SessionRow;
+use crate::store::QueryError;
+
+/// With more streams moved than this, nothing kept is worth sorting out.
+const MOVED: usize = 4_096;
+
+/// What is asked about again and again.
+#[derive(Default)]
+pub(crate) struct Shelves {
+    pub(crate) standings: Shelf<Standing>,
+    pub(crate) agents: Shelf<AgentRow>,
+    pub(crate) sessions: Shelf<SessionRow>,
+    pub(crate) provider_scopes: Shelf<ProviderScopes>,
+}
+
+/// The scopes of every registered provider.
+pub(crate) type ProviderScopes = BTreeSet<String>;
+
+impl Keep for ProviderScopes {
+    type Key = ();
+    const STREAM: &'static str = "provider";
+    const MANY: usize = 1;
+    const BYTES: u64 = u64::MAX;
+
+    fn key(_: &str) -> Option<()> {
+        Some(())
+    }
+
+    fn bytes(&self) -> u64 {
+        texts(self)
+    }
+}
+
+impl Shelves {
+    fn forget(&self, moved: &Moved) {
+        // A rebuild makes rows anew.
+        let rebuilt = |(stream_type, _): &(String, String)| stream_type == vault::STREAM_TYPE;
+        if moved.streams.len() > MOVED || moved.streams.iter().any(rebuilt) {
+            return self.clear();
+        }
+        for (stream_type, stream) in &moved.streams {
+            match stream_type.as_str() {
+                Standing::STREAM => self.standings.forget(stream),
+                AgentRow::STREAM => self.agents.forget(stream),
+                SessionRow::STREAM => self.sessions.forget(stream),
+                ProviderScopes::STREAM => self.provider_scopes.forget(stream),
+                _ => {}
+            }
+        }
+    }
+
+    fn clear(&self) {
+        self.standings.clear();
+        self.agents.clear();
+        self.sessions.clear();
+        self.provider_scopes.clear();
+    }
+}
+
+impl Watcher for Shelves {
+    fn moving(&self, events: &[&RecordedEvent]) {
+        for event in events {
+            let stream = event.stream.id.as_str();
+            match event.stream.stream_type.as_str() {
+                Standing::STREAM => self.standings.moving(stream),
+                AgentRow::STREAM => self.agents.moving(stream),
+                SessionRow::STREAM => self.sessions.moving(stream),
+                ProviderScopes::STREAM => self.provider_scopes.moving(stream),
+                // A rebuild makes rows anew.
+                vault::STREAM_TYPE => self.clear(),
+                _ => {}
+            }
+        }
+    }
+
+    fn settled(&self) {
+        self.standings.settled();
+        self.agents.settled();
+        self.sessions.settled();
+        self.provider_scopes.settled();
+    }
+}
+
+/// Makes sure that what is kept holds; clones share it.
+#[derive(Clone)]
+pub(crate) struct Freshness(Option<Crowd<Log>>);
+
+struct Log {
+    reader: Reader,
+    shelves: Arc<Shelves>,
+    /// The position at which everything kept is known to hold.
+    holds_at: u64,
+}
+
+impl Freshness {
+    /// Has `shelves` hear of every move, or else starts the task that asks the log; it ends with the last clone.
+    pub(crate) fn of(backend: &Backend, shelves: &Arc<Shelves>) -> Self {
+        if let Backend::Sqlite(database) = backend {
+            let watcher: Weak<Shelves> = Arc::downgrade(shelves);
+            if database.tell(watcher) {
+                return Self(None);
+            }
+        }
+        Self(Some(Crowd::start(Log {
+            reader: Reader::new(backend),
+            shelves: Arc::clone(shelves),
+            holds_at: 0,
+        })))
+    }
+
+    /// Returns when whatever is kept is what the newest committed transaction left, or a later one.
+    pub(crate) async fn catch_up(&self) -> Result<(), QueryError> {
+        match &self.0 {
+            None => Ok(()),
+            Some(log) => log.ask(()).await,
+        }
+    }
+}
+
+impl Answers for Log {
+    type Question = ();
+    type Answer = ();
+    type Found = ();
+
+    async fn find(&mut self, _: &[()]) -> Result<(), QueryError> {
+        let moved = self.reader.moved(self.holds_at, MOVED).await?;
+        // A log that is shorter than it was is another log.
+        if moved.head < self.holds_at {
+            self.shelves.clear();
+        } else {
+            self.shelves.forget(&moved);
+        }
+        self.holds_at = moved.head;
+        Ok(())
+    }
+
+    fn answer((): &(), (): &()) {}
+}
