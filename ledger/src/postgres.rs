@@ -105,10 +105,10 @@ impl PostgresDatabase {
             Arc::clone(&clock),
         ));
         let batcher = batcher::PostgresBatcher::new(options, projector, clock);
-        let writing = writer::start(waiting, batcher, sender)
+        let ended = writer::start(waiting, batcher, sender)
             .map_err(|error| OpenError::Unavailable(error.to_string()))?;
         let writer = tokio::spawn(async move {
-            drop(writing.await);
+            drop(ended.await);
             listener.abort();
         });
         Ok(Opened {

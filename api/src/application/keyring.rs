@@ -80,22 +80,20 @@ impl Keyring {
     /// # Errors
     /// [`OpenError`]
     pub async fn key(&self, stream: &StreamKey, key_id: KeyId) -> Result<DataKey, OpenError> {
-        let unwrapped = match self.wrapped.get(&key_id) {
-            Some(bytes) => unwrap_bytes(&self.kek, key_id, stream, &bytes),
-            None => {
-                let found = self.keys.get(key_id).await.map_err(Fault::from)?;
-                let wrapped = found.ok_or(OpenError::NoKey(key_id))?;
-                let unwrapped = unwrap(&self.kek, &wrapped);
-                if wrapped.stream != *stream {
-                    return Err(OpenError::DoesNotOpen);
-                }
-                if let (Ok(_), Ok(bytes)) = (&unwrapped, wrapped.bytes.as_slice().try_into()) {
-                    self.wrapped.insert(key_id, bytes);
-                }
-                unwrapped
-            }
-        };
-        unwrapped.map_err(|_| OpenError::DoesNotOpen)
+        if let Some(bytes) = self.wrapped.get(&key_id) {
+            let key = unwrap_bytes(&self.kek, key_id, stream, &bytes);
+            return key.map_err(|_| OpenError::DoesNotOpen);
+        }
+        let found = self.keys.get(key_id).await.map_err(Fault::from)?;
+        let wrapped = found.ok_or(OpenError::NoKey(key_id))?;
+        let key = unwrap(&self.kek, &wrapped).map_err(|_| OpenError::DoesNotOpen)?;
+        if wrapped.stream != *stream {
+            return Err(OpenError::DoesNotOpen);
+        }
+        if let Ok(bytes) = wrapped.bytes.as_slice().try_into() {
+            self.wrapped.insert(key_id, bytes);
+        }
+        Ok(key)
     }
 
     /// Opens a sealed field of a stream.

@@ -31,13 +31,14 @@ const READER_CACHE: i64 = -8_192;
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 128;
 /// Every commit is on the disk before it is answered, what is deleted is overwritten, and the
-/// write-ahead log is recycled by the writer alone.
+/// write-ahead log is recycled by the writer alone. Pages are kept for what is near the root and newest; after an index
+/// was balanced a commit looks through all that are kept.
 const SETTINGS: &str = "
     PRAGMA synchronous = FULL;
     PRAGMA secure_delete = ON;
     PRAGMA wal_autocheckpoint = 0;
     PRAGMA temp_store = MEMORY;
-    PRAGMA cache_size = -32768;
+    PRAGMA cache_size = -8192;
 ";
 
 /// What is opened with blocking calls.
