@@ -154,3 +154,69 @@ impl Answers for Log {
 
     fn answer((): &(), (): &()) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use nexus_domain::stream::StreamKey;
+
+    use super::*;
+    use crate::kept::Shelf;
+
+    fn scopes(scope: &str) -> ProviderScopes {
+        [scope.to_owned()].into()
+    }
+
+    /// What is told when `found` would be looked up.
+    async fn told(shelf: &Shelf<ProviderScopes>, found: &str) -> ProviderScopes {
+        let found = ready(Ok(Some(Arc::new(scopes(found)))));
+        shelf
+            .get((), found)
+            .await
+            .unwrap()
+            .unwrap()
+            .as_ref()
+            .clone()
+    }
+
+    fn moved(stream: &StreamKey) -> Moved {
+        Moved {
+            head: 1,
+            streams: vec![(stream.stream_type.clone(), stream.id.clone())],
+        }
+    }
+
+    #[tokio::test]
+    async fn the_scopes_of_providers_are_kept_until_any_provider_moves() {
+        let shelves = Shelves::default();
+        let shelf = &shelves.provider_scopes;
+        assert_eq!(told(shelf, "a").await, scopes("a"));
+        shelves.forget(&moved(&StreamKey::new("session", "s")));
+        assert_eq!(told(shelf, "b").await, scopes("a"));
+        shelves.forget(&moved(&StreamKey::new("provider", "another")));
+        assert_eq!(told(shelf, "b").await, scopes("b"));
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_of_rows_that_were_made_anew_is_forgotten() {
+        let shelves = Shelves::default();
+        let shelf = &shelves.provider_scopes;
+        assert_eq!(told(shelf, "a").await, scopes("a"));
+        shelves.forget(&moved(&vault::vault_stream("node")));
+        assert_eq!(told(shelf, "b").await, scopes("b"));
+    }
+
+    #[tokio::test]
+    async fn when_too_much_has_moved_everything_is_forgotten() {
+        let shelves = Shelves::default();
+        let shelf = &shelves.provider_scopes;
+        assert_eq!(told(shelf, "a").await, scopes("a"));
+        let session = moved(&StreamKey::new("session", "s"));
+        shelves.forget(&Moved {
+            head: 1,
+            streams: vec![session.streams[0].clone(); MOVED + 1],
+        });
+        assert_eq!(told(shelf, "b").await, scopes("b"));
+    }
+}

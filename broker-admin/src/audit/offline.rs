@@ -1,5 +1,6 @@
 //! The log read from the database itself, without a server.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -17,6 +18,14 @@ pub(crate) struct DatabaseArgs {
     /// `sqlite:FILE` or `postgres://…` [default: nexus.db in the data directory].
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<String>,
+    /// File that holds the database's URL.
+    #[arg(
+        long,
+        env = "DATABASE_URL_FILE",
+        value_name = "FILE",
+        conflicts_with = "database_url"
+    )]
+    database_url_file: Option<PathBuf>,
     /// The server's data directory.
     #[arg(
         long,
@@ -40,6 +49,7 @@ impl std::fmt::Debug for DatabaseArgs {
                 "database_url",
                 &self.database_url.as_ref().map(|_| "[redacted]"),
             )
+            .field("database_url_file", &self.database_url_file)
             .field("data_dir", &self.data_dir)
             .finish_non_exhaustive()
     }
@@ -50,6 +60,8 @@ impl std::fmt::Debug for DatabaseArgs {
 pub(crate) enum OfflineError {
     #[error("DATABASE_URL: {0}")]
     Url(String),
+    #[error("DATABASE_URL_FILE: {} {problem}", .path.display())]
+    UrlFile { path: PathBuf, problem: String },
     #[error("there is no database at {}", .0.display())]
     NoFile(PathBuf),
     #[error(transparent)]
@@ -57,8 +69,32 @@ pub(crate) enum OfflineError {
 }
 
 impl DatabaseArgs {
+    /// The URL, or what the file holds; empty when nothing is given.
+    fn url(&self) -> Result<Cow<'_, str>, OfflineError> {
+        let Some(path) = self
+            .database_url_file
+            .as_ref()
+            .filter(|path| not_empty(path))
+        else {
+            return Ok(Cow::Borrowed(
+                self.database_url.as_deref().unwrap_or_default(),
+            ));
+        };
+        let problem = |problem: String| OfflineError::UrlFile {
+            path: path.clone(),
+            problem,
+        };
+        let url = std::fs::read_to_string(path)
+            .map_err(|error| problem(format!("cannot be read: {error}")))?;
+        if url.trim().is_empty() {
+            return Err(problem("is empty".to_owned()));
+        }
+        Ok(Cow::Owned(url))
+    }
+
     fn database(&self) -> Result<Database, OfflineError> {
-        let url = self.database_url.as_deref().unwrap_or_default().trim();
+        let url = self.url()?;
+        let url = url.trim();
         match url.split_once(':') {
             None if url.is_empty() => existing(self.data_dir.join("nexus.db")),
             Some(("sqlite", rest)) => {
@@ -75,6 +111,10 @@ impl DatabaseArgs {
             }
         }
     }
+}
+
+fn not_empty(path: &PathBuf) -> bool {
+    !path.as_os_str().is_empty()
 }
 
 /// A file that is missing is told apart from one that is no database.
@@ -116,6 +156,7 @@ mod tests {
     fn named(url: &str) -> DatabaseArgs {
         DatabaseArgs {
             database_url: Some(url.to_owned()),
+            database_url_file: None,
             data_dir: PathBuf::from("/nowhere"),
             db_sslmode: None,
             db_sslrootcert: None,
@@ -141,6 +182,25 @@ mod tests {
         assert!(matches!(in_data_dir.database(), Ok(Database::Sqlite { path }) if path == file));
         let postgres = named("postgres://u:p@h/d").database();
         assert!(matches!(postgres, Ok(Database::Postgres(_))));
+    }
+
+    #[test]
+    fn a_file_may_hold_the_url() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("url");
+        let arguments = || DatabaseArgs {
+            database_url_file: Some(file.clone()),
+            ..named("")
+        };
+        let said = || arguments().database().unwrap_err().to_string();
+        assert!(said().starts_with(&format!("DATABASE_URL_FILE: {} cannot", file.display())));
+        std::fs::write(&file, "\n").unwrap();
+        assert_eq!(
+            said(),
+            format!("DATABASE_URL_FILE: {} is empty", file.display())
+        );
+        std::fs::write(&file, "postgres://u:p@h/d\n").unwrap();
+        assert!(matches!(arguments().database(), Ok(Database::Postgres(_))));
     }
 
     #[test]
