@@ -99,14 +99,11 @@ impl PostgresDatabase {
             .max_connections(LOADERS)
             .acquire_timeout(LOAD_WAIT)
             .connect_lazy_with(options.sqlx());
-        let listener = tokio::spawn(listener::follow(
-            options.clone(),
-            sender.clone(),
-            Arc::clone(&clock),
-        ));
+        let following = listener::follow(options.clone(), sender.clone(), Arc::clone(&clock));
         let batcher = batcher::PostgresBatcher::new(options, projector, clock);
         let ended = writer::start(waiting, batcher, sender)
             .map_err(|error| OpenError::Unavailable(error.to_string()))?;
+        let listener = tokio::spawn(following);
         let writer = tokio::spawn(async move {
             drop(ended.await);
             listener.abort();

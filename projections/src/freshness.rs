@@ -15,7 +15,7 @@ use crate::connections::Standing;
 use crate::crowd::{Answers, Crowd};
 use crate::kept::{Keep, Shelf, texts};
 use crate::log::Moved;
-use crate::reader::Reader;
+use crate::reader::{Connected, Reader};
 use crate::sessions::SessionRow;
 use crate::store::QueryError;
 
@@ -106,7 +106,7 @@ pub(crate) struct Freshness(Option<Crowd<Log>>);
 struct Log {
     reader: Reader,
     shelves: Arc<Shelves>,
-    /// The position at which everything kept is known to hold.
+    /// The position at which everything kept is known to hold; beyond the log while nothing is kept.
     holds_at: u64,
 }
 
@@ -122,7 +122,7 @@ impl Freshness {
         Self(Some(Crowd::start(Log {
             reader: Reader::new(backend),
             shelves: Arc::clone(shelves),
-            holds_at: 0,
+            holds_at: u64::MAX,
         })))
     }
 
@@ -141,9 +141,9 @@ impl Answers for Log {
     type Found = ();
 
     async fn find(&mut self, _: &[()]) -> Result<(), QueryError> {
-        let moved = self.reader.moved(self.holds_at, MOVED).await?;
-        // A log that is shorter than it was is another log.
-        if moved.head < self.holds_at {
+        let (moved, connected) = self.reader.moved(self.holds_at, MOVED).await?;
+        // A log that is shorter than it was is another log, and so may be that of another server.
+        if moved.head < self.holds_at || connected == Connected::Now {
             self.shelves.clear();
         } else {
             self.shelves.forget(&moved);

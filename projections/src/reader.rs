@@ -77,19 +77,25 @@ impl Reader {
         }
     }
 
-    /// Which streams have moved after a position: more than `limit` stand for any number.
-    pub(crate) async fn moved(&mut self, after: u64, limit: usize) -> Result<Moved, QueryError> {
+    /// Which streams have moved after a position: more than `limit` stand for any number. Also whether the server that
+    /// says so is the one that was asked before.
+    pub(crate) async fn moved(
+        &mut self,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Moved, Connected), QueryError> {
         let of = Streams::Kept;
         match self {
-            Self::Sqlite(database) => Ok(database
-                .read(move |connection| log::sqlite_moved(connection, of, after, limit))
-                .await?),
+            Self::Sqlite(database) => {
+                let moved = database
+                    .read(move |connection| log::sqlite_moved(connection, of, after, limit));
+                Ok((moved.await?, Connected::Before))
+            }
             Self::Postgres(reader) => loop {
                 let connected = reader.connect().await?;
                 let moved = log::postgres_moved(reader.client()?, of, after, limit).await;
-                let moved = moved.map_err(|error| log::unavailable(error).into());
                 if moved.is_ok() || connected == Connected::Now || !reader.broke() {
-                    return moved;
+                    return Ok((moved.map_err(log::unavailable)?, connected));
                 }
             },
         }
@@ -106,7 +112,7 @@ pub(crate) struct PostgresReader {
 
 /// Since when there is a connection. One that broke while nobody asked is replaced, once.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Connected {
+pub(crate) enum Connected {
     Before,
     Now,
 }

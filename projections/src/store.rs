@@ -12,7 +12,8 @@ use nexus_ledger::{Backend, ReadError, RecordedEvent};
 use tokio_postgres::types::Type;
 
 use crate::agents::{AgentRow, Agents};
-use crate::connections::{ConnectionRow, Connections, Standing};
+use crate::connections::{ConnectionRow, Connections, Standing, signed};
+use crate::crowd::{Answers, Crowd};
 use crate::freshness::{Freshness, ProviderScopes, Shelves};
 use crate::log;
 use crate::lookup::Lookup;
@@ -91,6 +92,7 @@ pub struct ReadStore {
     agents: Lookup<Agents>,
     sessions: Lookup<Sessions>,
     selections: Arc<Selections>,
+    provider_scopes: Crowd<Scopes>,
     shelves: Arc<Shelves>,
     freshness: Freshness,
 }
@@ -99,7 +101,7 @@ impl ReadStore {
     /// A store over the ledger's database. Must be called inside a Tokio runtime.
     #[must_use]
     pub fn new(backend: &Backend) -> Self {
-        let shelves = Arc::default();
+        let (shelves, selections) = (Arc::default(), Arc::new(Selections::new(backend)));
         Self {
             backend: backend.clone(),
             connections: Lookup::start(backend, Columns::All),
@@ -107,7 +109,8 @@ impl ReadStore {
             providers: Lookup::start(backend, Columns::All),
             agents: Lookup::start(backend, Columns::All),
             sessions: Lookup::start(backend, Columns::All),
-            selections: Arc::new(Selections::new(backend)),
+            provider_scopes: Crowd::start(Scopes(Arc::clone(&selections))),
+            selections,
             freshness: Freshness::of(backend, &shelves),
             shelves,
         }
@@ -259,6 +262,14 @@ impl ReadStore {
         self.selections.providers().await
     }
 
+    /// The scopes of every registered provider.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn provider_scopes(&self) -> Result<Arc<BTreeSet<String>>, QueryError> {
+        self.now().await?.provider_scopes().await
+    }
+
     /// What the newest committed transaction left, or a later one.
     ///
     /// # Errors
@@ -312,27 +323,34 @@ impl ReadStore {
         self.sessions.get(id.as_str()).await
     }
 
-    /// Sessions that are open in the log, of an agent or of a connection, after an id: at most `limit`.
+    /// Sessions that were opened up to a position and are open in the log, of an agent or of a connection, after an id: at
+    /// most `limit`.
     ///
     /// # Errors
     /// [`QueryError`]
     pub async fn open_sessions(
         &self,
         of: &SessionsOf,
+        until: u64,
         after: &str,
         limit: u32,
     ) -> Result<Vec<SessionRow>, QueryError> {
         let (sql, key) = match of {
             SessionsOf::Agent(id) => (
-                "open_agent = ? AND id > ? ORDER BY id LIMIT ?",
+                "open_agent = ? AND id > ? AND position <= ? ORDER BY id LIMIT ?",
                 id.to_string(),
             ),
             SessionsOf::Connection(reference) => (
-                "open_connection = ? AND id > ? ORDER BY id LIMIT ?",
+                "open_connection = ? AND id > ? AND position <= ? ORDER BY id LIMIT ?",
                 reference.to_string(),
             ),
         };
-        let parameters = vec![key.into(), after.to_owned().into(), i64::from(limit).into()];
+        let parameters = vec![
+            key.into(),
+            after.to_owned().into(),
+            signed(until).into(),
+            i64::from(limit).into(),
+        ];
         let condition = Condition::new(sql, parameters);
         self.selections.select::<Sessions>(condition).await
     }
@@ -426,14 +444,28 @@ impl Now<'_> {
     /// # Errors
     /// [`QueryError`]
     pub async fn provider_scopes(self) -> Result<Arc<BTreeSet<String>>, QueryError> {
-        let scopes = async {
-            let rows = self.0.selections.providers().await?;
-            let scopes = rows.into_iter().flat_map(|row| row.state.profile.scopes);
-            let scopes: ProviderScopes = scopes.collect();
-            Ok(Some(Arc::new(scopes)))
-        };
+        let scopes = async { self.0.provider_scopes.ask(()).await.map(Some) };
         let kept = self.0.shelves.provider_scopes.get((), scopes).await?;
         Ok(kept.unwrap_or_default())
+    }
+}
+
+/// Collects the scopes of every registered provider.
+struct Scopes(Arc<Selections>);
+
+impl Answers for Scopes {
+    type Question = ();
+    type Answer = Arc<ProviderScopes>;
+    type Found = Arc<ProviderScopes>;
+
+    async fn find(&mut self, _: &[()]) -> Result<Arc<ProviderScopes>, QueryError> {
+        let rows = self.0.providers().await?;
+        let scopes = rows.into_iter().flat_map(|row| row.state.profile.scopes);
+        Ok(Arc::new(scopes.collect()))
+    }
+
+    fn answer(found: &Arc<ProviderScopes>, (): &()) -> Arc<ProviderScopes> {
+        Arc::clone(found)
     }
 }
 

@@ -186,6 +186,10 @@ impl Application {
         let principal = principal.as_ref();
         let target = self.target(request, principal, metadata).await?;
         let everywhere = match target {
+            // Verifying the user may have taken a while.
+            Target::Nothing { provider: None } if principal.is_some() => {
+                self.reads.provider_scopes().await
+            }
             Target::Nothing { provider: None } => now.provider_scopes().await,
             Target::Nothing { .. } | Target::Refused(_) | Target::One(_) => Ok(Arc::default()),
         };

@@ -204,8 +204,10 @@ impl Application {
     /// # Errors
     /// [`Fault`]
     pub async fn end_sessions(&self, of: SessionsOf, metadata: &Metadata) -> Result<u64, Fault> {
+        // What is opened later was opened on what is narrower.
+        let until = self.ledger.head().position();
         let (mut count, mut after) = (0, String::new());
-        while let Some(page) = self.dead_sessions(&of, &after).await? {
+        while let Some(page) = self.dead_sessions(&of, until, &after).await? {
             count += page.dead.len() as u64;
             after = page.last;
         }
@@ -213,7 +215,7 @@ impl Application {
             let (application, metadata) = (self.clone(), metadata.clone());
             self.tasks.spawn(async move {
                 // What is not recorded now is when its time is over.
-                if let Err(fault) = application.record_ends(&of, &metadata).await {
+                if let Err(fault) = application.record_ends(&of, until, &metadata).await {
                     tracing::warn!(%fault, "the ends of sessions were not recorded");
                 }
             });
@@ -221,9 +223,14 @@ impl Application {
         Ok(count)
     }
 
-    async fn record_ends(&self, of: &SessionsOf, metadata: &Metadata) -> Result<(), Fault> {
+    async fn record_ends(
+        &self,
+        of: &SessionsOf,
+        until: u64,
+        metadata: &Metadata,
+    ) -> Result<(), Fault> {
         let mut after = String::new();
-        while let Some(page) = self.dead_sessions(of, &after).await? {
+        while let Some(page) = self.dead_sessions(of, until, &after).await? {
             after = page.last;
             let recorded = stream::iter(page.dead)
                 .map(|(row, reason)| async move {
@@ -237,10 +244,15 @@ impl Application {
         Ok(())
     }
 
-    /// Of a page of sessions that are open in the log, those that died before their time was over; `None` after the last
-    /// page.
-    async fn dead_sessions(&self, of: &SessionsOf, after: &str) -> Result<Option<Page>, Fault> {
-        let rows = self.reads.open_sessions(of, after, BATCH).await?;
+    /// Of a page of sessions that were opened up to a position and are open in the log, those that died before their time
+    /// was over; `None` after the last page.
+    async fn dead_sessions(
+        &self,
+        of: &SessionsOf,
+        until: u64,
+        after: &str,
+    ) -> Result<Option<Page>, Fault> {
+        let rows = self.reads.open_sessions(of, until, after, BATCH).await?;
         let Some(last) = rows.last().map(|row| row.id.clone()) else {
             return Ok(None);
         };

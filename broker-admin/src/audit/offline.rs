@@ -73,7 +73,7 @@ impl DatabaseArgs {
     fn url(&self) -> Result<Cow<'_, str>, OfflineError> {
         let Some(path) = self
             .database_url_file
-            .as_ref()
+            .as_deref()
             .filter(|path| not_empty(path))
         else {
             return Ok(Cow::Borrowed(
@@ -81,7 +81,7 @@ impl DatabaseArgs {
             ));
         };
         let problem = |problem: String| OfflineError::UrlFile {
-            path: path.clone(),
+            path: path.to_owned(),
             problem,
         };
         let url = std::fs::read_to_string(path)
@@ -104,7 +104,7 @@ impl DatabaseArgs {
                 let given =
                     |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
                 let root = self.db_sslrootcert.as_deref();
-                let root = root.filter(|path| !path.as_os_str().is_empty());
+                let root = root.filter(|path| not_empty(path));
                 PostgresOptions::parse(url, given(&self.db_sslmode).as_deref(), root)
                     .map(Database::Postgres)
                     .map_err(OfflineError::Url)
@@ -113,7 +113,7 @@ impl DatabaseArgs {
     }
 }
 
-fn not_empty(path: &PathBuf) -> bool {
+fn not_empty(path: &Path) -> bool {
     !path.as_os_str().is_empty()
 }
 
