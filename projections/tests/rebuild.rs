@@ -68,6 +68,7 @@ mod rebuild {
         known {
             a_session_that_was_looked_up_follows_its_row
             an_agent_that_was_looked_up_follows_its_row
+            a_look_through_open_sessions_leaves_out_those_opened_later
         }
         audit {
             the_trail_is_the_log_newest_first

@@ -7,13 +7,14 @@ use nexus_domain::session::{CloseReason, Opening, SessionEvent, SessionId};
 use nexus_domain::stream::StreamKey;
 use nexus_domain::time::Timestamp;
 use nexus_ledger::{Append, Expected, Ledger, NewEvent};
-use nexus_projections::{AgentRow, ReadStore, SessionRow};
+use nexus_projections::{AgentRow, ReadStore, SessionRow, SessionsOf};
 
 use super::store::Store;
 
-async fn record(ledger: &Ledger, stream: StreamKey, event: NewEvent) {
+/// Returns the event's position.
+async fn record(ledger: &Ledger, stream: StreamKey, event: NewEvent) -> u64 {
     let append = Append::new(stream, Expected::Any, vec![event]);
-    ledger.append(append).await.unwrap();
+    ledger.append(append).await.unwrap().position()
 }
 
 fn agent() -> AgentId {
@@ -76,4 +77,29 @@ pub(crate) async fn an_agent_that_was_looked_up_follows_its_row(store: &Store) {
             assert_eq!(known, Some(epoch));
         }
     }
+}
+
+pub(crate) async fn a_look_through_open_sessions_leaves_out_those_opened_later(store: &Store) {
+    let ledger = store.open().await;
+    let reads = ReadStore::new(ledger.backend());
+    let mut positions = Vec::new();
+    let ids = [1, 2, 3].map(|second| {
+        let at = Timestamp::from_seconds(second);
+        SessionId::new(at, [7; 10], false)
+    });
+    for id in &ids {
+        let stream = StreamKey::new("session", id.as_str());
+        positions.push(record(&ledger, stream, NewEvent::of(&opened()).unwrap()).await);
+    }
+    let of = SessionsOf::Agent(agent());
+    for (until, expected) in positions.into_iter().zip([&ids[..1], &ids[..2], &ids[..]]) {
+        let rows = reads.open_sessions(&of, until, "", 10).await.unwrap();
+        let found: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        let expected: Vec<&str> = expected.iter().map(SessionId::as_str).collect();
+        assert_eq!(found, expected);
+    }
+    let last = reads
+        .open_sessions(&of, u64::MAX, ids[1].as_str(), 10)
+        .await;
+    assert_eq!(last.unwrap().len(), 1);
 }
