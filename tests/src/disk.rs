@@ -81,19 +81,21 @@ impl Nexus {
 }
 
 impl TestNexus {
-    /// From now on every `fsync` fails with EIO, or none does any more.
+    /// From now on every `fsync` and `fdatasync` fails with EIO, or none does any more.
     pub fn fail_fsync(&self, fail: bool) {
-        let order = if fail {
-            "enable name=posix/io/sync/fsync,failinfo=5"
-        } else {
-            "disable name=posix/io/sync/fsync"
-        };
-        let done = Command::new("fiu-ctrl")
-            .arg("-f")
-            .arg(self.data_dir().with_file_name("fiu"))
-            .args(["-c", order, &self.pid().to_string()])
-            .status()
-            .expect("fiu-ctrl runs: apt-get install fiu-utils");
-        assert!(done.success(), "fiu-ctrl {order}");
+        for call in ["fsync", "fdatasync"] {
+            let order = if fail {
+                format!("enable name=posix/io/sync/{call},failinfo=5")
+            } else {
+                format!("disable name=posix/io/sync/{call}")
+            };
+            let done = Command::new("fiu-ctrl")
+                .arg("-f")
+                .arg(self.data_dir().with_file_name("fiu"))
+                .args(["-c", &order, &self.pid().to_string()])
+                .status()
+                .expect("fiu-ctrl runs: apt-get install fiu-utils");
+            assert!(done.success(), "fiu-ctrl {order}");
+        }
     }
 }
