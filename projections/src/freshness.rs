@@ -13,8 +13,10 @@ use nexus_ledger::{Backend, RecordedEvent};
 use crate::agents::AgentRow;
 use crate::connections::Standing;
 use crate::crowd::{Answers, Crowd};
-use crate::kept::{Keep, Shelf, texts};
+use crate::kept::{Forgets, Keep, Shelf, texts};
 use crate::log::Moved;
+use crate::projection::Projection as _;
+use crate::providers::Providers;
 use crate::reader::{Connected, Reader};
 use crate::sessions::SessionRow;
 use crate::store::QueryError;
@@ -36,7 +38,7 @@ pub(crate) type ProviderScopes = BTreeSet<String>;
 
 impl Keep for ProviderScopes {
     type Key = ();
-    const STREAM: &'static str = "provider";
+    const STREAM: &'static str = Providers::STREAM;
     const MANY: usize = 1;
     const BYTES: u64 = u64::MAX;
 
@@ -50,52 +52,55 @@ impl Keep for ProviderScopes {
 }
 
 impl Shelves {
-    fn forget(&self, moved: &Moved) {
-        // A rebuild makes rows anew.
-        let rebuilt = |(stream_type, _): &(String, String)| stream_type == vault::STREAM_TYPE;
-        if moved.streams.len() > MOVED || moved.streams.iter().any(rebuilt) {
-            return self.clear();
-        }
-        for (stream_type, stream) in &moved.streams {
-            match stream_type.as_str() {
-                Standing::STREAM => self.standings.forget(stream),
-                AgentRow::STREAM => self.agents.forget(stream),
-                SessionRow::STREAM => self.sessions.forget(stream),
-                ProviderScopes::STREAM => self.provider_scopes.forget(stream),
-                _ => {}
+    /// Each shelf, and the type of the streams that it is about.
+    fn all(&self) -> [(&'static str, &dyn Forgets); 4] {
+        [
+            (Standing::STREAM, &self.standings),
+            (AgentRow::STREAM, &self.agents),
+            (SessionRow::STREAM, &self.sessions),
+            (ProviderScopes::STREAM, &self.provider_scopes),
+        ]
+    }
+
+    /// Tells whatever is about streams of a type that one of them moves. When the vault itself does, rows may have been made
+    /// anew by a rebuild.
+    fn tell(&self, stream_type: &str, moves: impl Fn(&dyn Forgets)) {
+        for (of, shelf) in self.all() {
+            if of == stream_type {
+                moves(shelf);
+            } else if stream_type == vault::STREAM_TYPE {
+                shelf.clear();
             }
         }
     }
 
+    fn forget(&self, moved: &Moved) {
+        if moved.streams.len() > MOVED {
+            return self.clear();
+        }
+        for (stream_type, stream) in &moved.streams {
+            self.tell(stream_type, |shelf| shelf.forget(stream));
+        }
+    }
+
     fn clear(&self) {
-        self.standings.clear();
-        self.agents.clear();
-        self.sessions.clear();
-        self.provider_scopes.clear();
+        for (_, shelf) in self.all() {
+            shelf.clear();
+        }
     }
 }
 
 impl Watcher for Shelves {
     fn moving(&self, events: &[&RecordedEvent]) {
-        for event in events {
-            let stream = event.stream.id.as_str();
-            match event.stream.stream_type.as_str() {
-                Standing::STREAM => self.standings.moving(stream),
-                AgentRow::STREAM => self.agents.moving(stream),
-                SessionRow::STREAM => self.sessions.moving(stream),
-                ProviderScopes::STREAM => self.provider_scopes.moving(stream),
-                // A rebuild makes rows anew.
-                vault::STREAM_TYPE => self.clear(),
-                _ => {}
-            }
+        for RecordedEvent { stream, .. } in events {
+            self.tell(&stream.stream_type, |shelf| shelf.moving(&stream.id));
         }
     }
 
     fn settled(&self) {
-        self.standings.settled();
-        self.agents.settled();
-        self.sessions.settled();
-        self.provider_scopes.settled();
+        for (_, shelf) in self.all() {
+            shelf.settled();
+        }
     }
 }
 

@@ -94,15 +94,34 @@ impl<K: Keep> Shelf<K> {
         Ok(found)
     }
 
+    fn kept(&self) -> MutexGuard<'_, Kept<K>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What hears of moves.
+pub(crate) trait Forgets {
     /// Forgets what an event of a stream changes.
-    pub(crate) fn forget(&self, stream: &str) {
+    fn forget(&self, stream: &str);
+
+    /// Forgets what an event of a stream changes, and keeps nothing of it until that is settled.
+    fn moving(&self, stream: &str);
+
+    /// No commit is under way.
+    fn settled(&self);
+
+    /// Forgets everything.
+    fn clear(&self);
+}
+
+impl<K: Keep> Forgets for Shelf<K> {
+    fn forget(&self, stream: &str) {
         if let Some(key) = K::key(stream) {
             self.kept().forget(&key);
         }
     }
 
-    /// Forgets what an event of a stream changes, and keeps nothing of it until that is settled.
-    pub(crate) fn moving(&self, stream: &str) {
+    fn moving(&self, stream: &str) {
         if let Some(key) = K::key(stream) {
             let mut kept = self.kept();
             kept.forget(&key);
@@ -110,22 +129,16 @@ impl<K: Keep> Shelf<K> {
         }
     }
 
-    /// No commit is under way.
-    pub(crate) fn settled(&self) {
+    fn settled(&self) {
         self.kept().moving.clear();
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&self) {
+    fn clear(&self) {
         let mut kept = self.kept();
         kept.things.clear();
         for looked_up in kept.looked_up.values_mut() {
             looked_up.moves += 1;
         }
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept<K>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -16,8 +16,6 @@ use crate::table::{
     Column, Columns, Dialect, Kind, Serving, Shape, Statements, Value, key_name, table_name,
 };
 
-const POINTER: &str = "SELECT generation, version FROM projections WHERE name = $1";
-
 /// Which generations serve.
 pub(crate) const POINTERS: &str = "SELECT name, generation, version FROM projections";
 
@@ -145,13 +143,7 @@ async fn current<'a, P: Projection>(
     pointers: &[Row],
     known: &'a mut BTreeMap<&'static str, Serving>,
 ) -> Result<&'a Serving, Error> {
-    let mut pointer = (1, P::VERSION);
-    for row in pointers {
-        if row.try_get::<_, &str>(0)? == P::NAME {
-            pointer = (row.try_get(1)?, row.try_get(2)?);
-        }
-    }
-    let (generation, version) = pointer;
+    let (generation, version) = pointed::<P>(pointers)?;
     let same = |known: &Serving| (known.generation, known.version) == (generation, version);
     if !known.get(P::NAME).is_some_and(same) {
         let serving = shaped::<P>(client, generation, version).await?;
@@ -163,11 +155,13 @@ async fn current<'a, P: Projection>(
 }
 
 /// The generation that serves, and the version of the fold that made it.
-fn pointed<P: Projection>(rows: &[Row]) -> Result<(i64, i64), Error> {
-    let Some(row) = rows.first() else {
-        return Ok((1, P::VERSION));
-    };
-    Ok((row.try_get(0)?, row.try_get(1)?))
+fn pointed<P: Projection>(pointers: &[Row]) -> Result<(i64, i64), Error> {
+    for row in pointers {
+        if row.try_get::<_, &str>(0)? == P::NAME {
+            return Ok((row.try_get(1)?, row.try_get(2)?));
+        }
+    }
+    Ok((1, P::VERSION))
 }
 
 async fn shaped<P: Projection>(
@@ -192,10 +186,8 @@ async fn shaped<P: Projection>(
 
 /// The generation that serves.
 pub(crate) async fn serving<P: Projection>(client: &Client) -> Result<Serving, Error> {
-    let rows = client
-        .query_typed(POINTER, &[(&P::NAME, Type::TEXT)])
-        .await?;
-    let (generation, version) = pointed::<P>(&rows)?;
+    let pointers = client.query_typed(POINTERS, &[]).await?;
+    let (generation, version) = pointed::<P>(&pointers)?;
     shaped::<P>(client, generation, version).await
 }
 

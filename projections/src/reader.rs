@@ -50,7 +50,7 @@ impl Reader {
                 loop {
                     let connected = reader.connect().await?;
                     let rows = reader.by_key::<P>(columns, &keys).await;
-                    if rows.is_ok() || connected == Connected::Now || !reader.broke() {
+                    if rows.is_ok() || !reader.broke_since(connected) {
                         return Ok(postgres::keyed::<P>(rows?));
                     }
                 }
@@ -70,7 +70,7 @@ impl Reader {
             Self::Postgres(reader) => loop {
                 let connected = reader.connect().await?;
                 let keys = ledger_on_postgres::data_keys(reader.client()?, ids).await;
-                if keys.is_ok() || connected == Connected::Now || !reader.broke() {
+                if keys.is_ok() || !reader.broke_since(connected) {
                     return Ok(keys?);
                 }
             },
@@ -94,7 +94,7 @@ impl Reader {
             Self::Postgres(reader) => loop {
                 let connected = reader.connect().await?;
                 let moved = log::postgres_moved(reader.client()?, of, after, limit).await;
-                if moved.is_ok() || connected == Connected::Now || !reader.broke() {
+                if moved.is_ok() || !reader.broke_since(connected) {
                     return Ok((moved.map_err(log::unavailable)?, connected));
                 }
             },
@@ -129,6 +129,11 @@ impl PostgresReader {
 
     fn broke(&self) -> bool {
         self.client.as_ref().is_none_or(|client| client.is_closed())
+    }
+
+    /// Whether the connection broke that had been there before.
+    fn broke_since(&self, connected: Connected) -> bool {
+        connected == Connected::Before && self.broke()
     }
 
     fn client(&self) -> Result<&DedicatedClient, QueryError> {

@@ -135,12 +135,7 @@ impl ReadStore {
         &self,
         reference: ConnectionReference,
     ) -> Result<Option<Arc<Standing>>, QueryError> {
-        let row = async {
-            let row = self.standings.get(&reference.to_string()).await?;
-            Ok(row.map(|row| Arc::new(Standing::of(&row))))
-        };
-        self.freshness.catch_up().await?;
-        self.shelves.standings.get(reference, row).await
+        self.now().await?.standing(reference).await
     }
 
     /// A workspace's connections that were ever more than pending and are not erased, the newest first:
@@ -421,6 +416,17 @@ impl ReadStore {
 pub struct Now<'a>(&'a ReadStore);
 
 impl Now<'_> {
+    async fn standing(
+        self,
+        reference: ConnectionReference,
+    ) -> Result<Option<Arc<Standing>>, QueryError> {
+        let standing = async {
+            let row = self.0.standings.get(&reference.to_string()).await?;
+            Ok(row.map(|row| Arc::new(Standing::of(&row))))
+        };
+        self.0.shelves.standings.get(reference, standing).await
+    }
+
     /// An agent, also one that was deregistered.
     ///
     /// # Errors
